@@ -168,7 +168,7 @@ impl Cluster {
         }
         if options.status_lag.is_none() {
             let registry = self.registry.clone();
-            let report = move |lag| registry.budget_status_told(lag);
+            let report = move |lag| registry.record_budget_status_lag(lag);
             options.status_lag = Some(StatusLag::new(report));
         }
         let stop = self.clients.child_token();

@@ -1,5 +1,5 @@
-//! What a write costs without HTTP, TLS and disk: pods are created, made ready, refused their
-//! eviction and evicted, one after the other, on a store in memory.
+//! The cost of a write without HTTP, TLS and disk: pods are created, become ready, are refused their
+//! eviction and are evicted, one after the other, on a memory store.
 //!
 //! `cargo bench -p exeunt-registry --bench writes` prints one line for each phase. Each phase is a
 //! function of its own that is never inlined, so that instructions can be counted where time is
@@ -37,7 +37,7 @@ const ROUNDS: usize = 3;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    // Cargo passes flags of its own; the one number is how many pods.
+    // Cargo passes flags of its own; the only number is the number of pods.
     let pods = std::env::args()
         .skip(1)
         .find_map(|text| text.parse().ok())
@@ -169,7 +169,7 @@ impl World {
         world
     }
 
-    /// Nobody counts here, so the status is written by hand.
+    /// Creates a budget and writes its status, since no disruption controller runs here.
     async fn budget(&self, number: usize, allowed: usize) {
         let body = json!({"metadata": {"name": format!("b{number}")},
             "spec": {"minAvailable": 0,

@@ -1,15 +1,15 @@
-//! What the server adds to new objects and demands of them, beyond the rules of their kinds: the
-//! admission plugins that Kubernetes turns on by default.
+//! The admission plugins that Kubernetes enables by default: what the server adds to new objects and
+//! requires of them, beyond the rules of their kinds.
 //!
-//! `mutate` runs before an object is validated, `validate` after; both see the store at one moment
-//! and are otherwise pure. `namespace` is asked again inside the commit.
+//! `mutate` runs before an object is validated, `validate` after. Both read the store at one revision
+//! and are otherwise pure. `namespace` runs again inside the commit.
 
 use kinds::Tree;
 use kinds::tree::List;
 
 use crate::request::Refusal;
 use crate::target::Target;
-use crate::view::View;
+use crate::view::StoreView;
 use crate::{Registry, tree};
 
 mod default_class;
@@ -22,10 +22,10 @@ pub(crate) mod service_account;
 mod storage;
 mod tolerations;
 
-/// Fills in what admission adds to a new object.
+/// Adds the fields that admission sets in a new object.
 pub(crate) fn mutate(
     registry: &Registry,
-    view: &impl View,
+    view: &impl StoreView,
     target: &Target,
     object: &mut Tree,
 ) -> Result<(), Refusal> {
@@ -62,8 +62,8 @@ pub(crate) fn mutate(
     }
 }
 
-/// Fills in what admission adds to an object that is replaced or patched: who leaves out of a pod
-/// what admission has put in means no change.
+/// Adds the fields that admission sets in an object that is replaced or patched. A client that
+/// leaves out of a pod what admission had set does not change it.
 pub(crate) fn mutate_update(target: &Target, new: &mut Tree, old: &Tree) {
     if target.stored.group_and_plural() != ("", "pods") {
         return;
@@ -76,8 +76,12 @@ pub(crate) fn mutate_update(target: &Target, new: &mut Tree, old: &Tree) {
     }
 }
 
-/// Refuses a valid object that the rules of its surroundings do not allow.
-pub(crate) fn validate(view: &impl View, target: &Target, object: &Tree) -> Result<(), Refusal> {
+/// Refuses a valid object that the other objects of the cluster do not allow.
+pub(crate) fn validate(
+    view: &impl StoreView,
+    target: &Target,
+    object: &Tree,
+) -> Result<(), Refusal> {
     match target.stored.group_and_plural() {
         ("", "pods") => limits::validate(view, target, object),
         ("scheduling.k8s.io", "priorityclasses") => priority::validate_class(view, target, object),
@@ -85,9 +89,9 @@ pub(crate) fn validate(view: &impl View, target: &Target, object: &Tree) -> Resu
     }
 }
 
-/// Refuses a valid change that the surroundings of an object do not allow.
+/// Refuses a valid change that the other objects of the cluster do not allow.
 pub(crate) fn validate_update(
-    view: &impl View,
+    view: &impl StoreView,
     target: &Target,
     subresource: &str,
     new: &Tree,
@@ -101,7 +105,7 @@ pub(crate) fn validate_update(
     }
 }
 
-/// Who asks for a certificate is whoever sent the request, whatever it says.
+/// Sets the requestor of a certificate to the user of the request.
 fn name_requestor(target: &Target, request: &mut Tree) {
     let user = &target.user;
     let groups: List = user
@@ -124,7 +128,7 @@ fn name_requestor(target: &Target, request: &mut Tree) {
     tree::take(request, &["spec", "extra"]);
 }
 
-/// A new node is not ready before somebody says so, whatever it says itself.
+/// Taints a new node as not ready; the node controller removes the taint.
 fn taint_not_ready(node: &mut Tree) {
     const KEY: &str = "node.kubernetes.io/not-ready";
     let present = tree::list(node, &["spec", "taints"])

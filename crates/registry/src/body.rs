@@ -1,8 +1,7 @@
-//! From the bytes of a body to an object of the kind that the path expects, with upstream's words
-//! for every way in which that fails.
+//! Decoding of a body into the kind that the path expects, with upstream's message for each failure.
 //!
-//! Knows nothing of the store. `kinds` decodes; this file decides what kind the body is of, and
-//! what unknown fields mean under the `fieldValidation` of the request.
+//! `kinds` decodes; this module determines the kind of the body, and handles unknown fields by the
+//! `fieldValidation` of the request. It knows nothing of the store.
 
 use std::borrow::Cow;
 
@@ -13,34 +12,34 @@ use kinds::{Tree, json, protobuf, yaml};
 
 use crate::custom;
 use crate::custom::CustomVersion;
-use crate::request::{Body, BodyForm, Decoded, FieldValidation, Refusal};
+use crate::request::{Body, BodyForm, DecodedObject, FieldValidation, Refusal};
 use crate::resource::ResourceRef;
 use crate::tree;
 
 /// The kind that a path expects in a body.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Expected<'a> {
+pub(crate) struct ExpectedKind<'a> {
     /// Group of the kind.
     pub(crate) group: &'a str,
     /// Version of the kind.
     pub(crate) version: &'a str,
-    /// The kind.
+    /// Name of the kind.
     pub(crate) kind: &'a str,
-    /// Its structure.
+    /// The type of its objects.
     pub(crate) ty: &'static Type,
-    /// What its definition says, when it is a custom kind.
+    /// The version of its definition, if it is a custom kind.
     pub(crate) custom: Option<&'a CustomVersion>,
-    /// Other group versions whose body of the same kind reads alike.
+    /// Other group versions whose bodies of this kind are accepted.
     pub(crate) also: &'static [&'static str],
 }
 
-/// Upstream names the place in its source where a scheme was made; clients have seen nothing else.
+/// The name of the scheme in upstream's errors: the line of its source that creates it.
 const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
-/// How much of an undecodable body an error shows.
+/// How many bytes of an undecodable body an error quotes.
 const SHOWN: usize = 30;
 
-impl<'a> Expected<'a> {
-    /// The kind of a resource's own objects.
+impl<'a> ExpectedKind<'a> {
+    /// Returns the kind of a resource's objects.
     pub(crate) fn of(resource: &'a ResourceRef) -> Self {
         Self {
             group: &resource.group,
@@ -52,7 +51,7 @@ impl<'a> Expected<'a> {
         }
     }
 
-    /// The kind that a subresource takes.
+    /// Returns the kind of a subresource's body.
     pub(crate) fn of_subresource(sub: &'a Subresource) -> Self {
         Self {
             group: &sub.group,
@@ -69,7 +68,7 @@ impl<'a> Expected<'a> {
     }
 }
 
-/// `group/version`, or the version alone in the core group.
+/// Returns `group/version`, or the version alone in the core group.
 pub(crate) fn api_version(group: &str, version: &str) -> String {
     if group.is_empty() {
         version.to_owned()
@@ -78,7 +77,7 @@ pub(crate) fn api_version(group: &str, version: &str) -> String {
     }
 }
 
-/// A refused body still earns the warnings about its unknown fields.
+/// Adds the warnings about unknown fields to a refusal: clients get them in either case.
 pub(crate) fn with_warnings(mut refusal: Refusal, warnings: &[String]) -> Refusal {
     if refusal.warnings.is_empty() {
         refusal.warnings = warnings.to_vec();
@@ -86,15 +85,13 @@ pub(crate) fn with_warnings(mut refusal: Refusal, warnings: &[String]) -> Refusa
     refusal
 }
 
-/// Decodes a body into the expected kind. `kind` and `apiVersion` of the result are the expected
-/// ones.
+/// Decodes a body into the expected kind. The result has the expected `kind` and `apiVersion`.
 pub(crate) fn decode(
     body: &Body,
-    expected: Expected<'_>,
+    expected: ExpectedKind<'_>,
     validation: FieldValidation,
-) -> Result<Decoded, Refusal> {
-    // Nearly every body is what it should be. What is not goes the long way, which knows the words
-    // for it.
+) -> Result<DecodedObject, Refusal> {
+    // Nearly every body is valid. All others take the slow path, which finds upstream's message.
     if body.form == BodyForm::Json
         && expected.custom.is_none()
         && let Ok(json::DecodedTree { mut tree, warnings }) = json::decode(&body.bytes, expected.ty)
@@ -107,13 +104,13 @@ pub(crate) fn decode(
         } else {
             warnings
         };
-        return Ok(Decoded { tree, warnings });
+        return Ok(DecodedObject { tree, warnings });
     }
     decode_and_tell(body, expected, validation)
 }
 
-/// True when an object says that it is of this kind, or does not say.
-fn is_of(object: &Tree, expected: Expected<'_>) -> bool {
+/// Returns true when an object has the expected kind, or none.
+fn is_of(object: &Tree, expected: ExpectedKind<'_>) -> bool {
     let (api_version, kind) = (
         tree::text(object, &["apiVersion"]),
         tree::text(object, &["kind"]),
@@ -123,17 +120,17 @@ fn is_of(object: &Tree, expected: Expected<'_>) -> bool {
         && (api_version.is_empty() || (group, version) == (expected.group, expected.version))
 }
 
-fn name_kind(object: &mut Tree, expected: Expected<'_>) {
+fn name_kind(object: &mut Tree, expected: ExpectedKind<'_>) {
     tree::put(object, &["apiVersion"], expected.api_version());
     tree::put(object, &["kind"], expected.kind);
 }
 
-/// The same with the words for every way in which it fails.
+/// Decodes a body step by step, as upstream does, to fail with its message.
 fn decode_and_tell(
     body: &Body,
-    expected: Expected<'_>,
+    expected: ExpectedKind<'_>,
     validation: FieldValidation,
-) -> Result<Decoded, Refusal> {
+) -> Result<DecodedObject, Refusal> {
     let (api_version, kind) = type_meta(body, expected)?;
     let version = api_version
         .rsplit('/')
@@ -166,19 +163,19 @@ fn decode_and_tell(
     }
     let (mut tree, warnings) = read(body, expected).map_err(|why| fail(&why))?;
     name_kind(&mut tree, expected);
-    judge(Decoded { tree, warnings }, validation, |list| {
+    judge(DecodedObject { tree, warnings }, validation, |list| {
         fail(&format!("strict decoding error: {list}"))
     })
 }
 
-/// What unknown and duplicate fields mean under a `fieldValidation`.
+/// Turns unknown and duplicate fields into warnings or a refusal, by the `fieldValidation`.
 pub(crate) fn judge(
-    decoded: Decoded,
+    decoded: DecodedObject,
     validation: FieldValidation,
     refuse: impl FnOnce(&str) -> Refusal,
-) -> Result<Decoded, Refusal> {
+) -> Result<DecodedObject, Refusal> {
     match validation {
-        FieldValidation::Ignore => Ok(Decoded {
+        FieldValidation::Ignore => Ok(DecodedObject {
             tree: decoded.tree,
             warnings: Vec::new(),
         }),
@@ -189,7 +186,7 @@ pub(crate) fn judge(
     }
 }
 
-fn read(body: &Body, expected: Expected<'_>) -> Result<(Tree, Vec<String>), String> {
+fn read(body: &Body, expected: ExpectedKind<'_>) -> Result<(Tree, Vec<String>), String> {
     let decoded = match body.form {
         BodyForm::Json => decode_json(&body.bytes, expected)?,
         BodyForm::Yaml if expected.custom.is_some() => {
@@ -209,11 +206,11 @@ fn read(body: &Body, expected: Expected<'_>) -> Result<(Tree, Vec<String>), Stri
     Ok((object_or_empty(decoded.tree), decoded.warnings))
 }
 
-/// Reads JSON as the expected kind. A custom kind has no type but a schema: what that does not know
-/// is dropped here, what it demands is judged with all other rules.
+/// Decodes JSON as the expected kind. For a custom kind, fields that are not in its schema are
+/// dropped; its validation comes later, with that of all kinds.
 pub(crate) fn decode_json(
     bytes: &[u8],
-    expected: Expected<'_>,
+    expected: ExpectedKind<'_>,
 ) -> Result<json::DecodedTree, String> {
     if expected.custom.is_some() {
         return shaped(
@@ -226,7 +223,7 @@ pub(crate) fn decode_json(
 
 fn shaped(
     mut decoded: json::DecodedTree,
-    expected: Expected<'_>,
+    expected: ExpectedKind<'_>,
 ) -> Result<json::DecodedTree, String> {
     if decoded.tree.is_null() {
         decoded.tree = Tree::Object(kinds::tree::Map::new());
@@ -236,9 +233,12 @@ fn shaped(
     Ok(decoded)
 }
 
-/// Brings an object into the form of its kind: canonical values, no unknown members; these are
-/// told.
-pub(crate) fn normalize(object: &mut Tree, expected: Expected<'_>) -> Result<Vec<String>, String> {
+/// Brings an object into the canonical form of its kind. Unknown members are removed and returned
+/// as warnings.
+pub(crate) fn normalize(
+    object: &mut Tree,
+    expected: ExpectedKind<'_>,
+) -> Result<Vec<String>, String> {
     let Some(version) = expected.custom else {
         return json::normalize(object, expected.ty).map_err(|error| error.to_string());
     };
@@ -248,7 +248,7 @@ pub(crate) fn normalize(object: &mut Tree, expected: Expected<'_>) -> Result<Vec
             expected.kind
         ));
     };
-    // Only what every object has is of a type.
+    // Of a custom object, only the members that every object has are typed.
     let metadata = members
         .remove("metadata")
         .filter(|metadata| !metadata.is_null());
@@ -272,7 +272,7 @@ pub(crate) fn normalize(object: &mut Tree, expected: Expected<'_>) -> Result<Vec
     Ok(warnings)
 }
 
-/// 415 for the patch language that only built-in kinds know.
+/// Returns the 415 for a strategic merge patch of a custom kind.
 pub(crate) fn no_strategic_patch() -> Refusal {
     let types =
         "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
@@ -282,7 +282,7 @@ pub(crate) fn no_strategic_patch() -> Refusal {
     Status::failure(415, "UnsupportedMediaType", message, None).into()
 }
 
-/// `null` decodes to an object without members.
+/// Replaces `null` by an object without members, as Go decodes it.
 fn object_or_empty(tree: Tree) -> Tree {
     if tree.is_null() {
         Tree::Object(kinds::tree::Map::new())
@@ -291,8 +291,8 @@ fn object_or_empty(tree: Tree) -> Tree {
     }
 }
 
-/// What the body says it is; what it leaves out is what the path expects.
-fn type_meta(body: &Body, expected: Expected<'_>) -> Result<(String, String), Refusal> {
+/// Returns the kind of a body; what the body leaves out is taken from the path.
+fn type_meta(body: &Body, expected: ExpectedKind<'_>) -> Result<(String, String), Refusal> {
     let found = match body.form {
         BodyForm::Json => json::peek_type_meta(&body.bytes).map_err(|error| error.to_string()),
         BodyForm::Yaml => yaml::to_json(&body.bytes)
@@ -317,7 +317,7 @@ fn type_meta(body: &Body, expected: Expected<'_>) -> Result<(String, String), Re
         )));
     }
     if expected.custom.is_some() {
-        // Nothing is assumed of objects without a type of their own.
+        // A custom object must name its kind.
         if kind.is_empty() {
             return Err(unrecognized(&format!(
                 "Object 'Kind' is missing in '{}'",
@@ -345,7 +345,7 @@ fn type_meta(body: &Body, expected: Expected<'_>) -> Result<(String, String), Re
     Ok((api_version, kind))
 }
 
-/// A body as its decoder sees it.
+/// Parses a body as the decoder of its form does.
 fn as_json(body: &Body) -> String {
     let json = if body.form == BodyForm::Yaml {
         yaml::to_json(&body.bytes).map(|(json, _)| json).ok()
@@ -355,7 +355,8 @@ fn as_json(body: &Body) -> String {
     String::from_utf8_lossy(json.as_deref().unwrap_or(&body.bytes)).into_owned()
 }
 
-/// The beginning of a body as errors show it: text when it begins like JSON, otherwise hexadecimal.
+/// Returns the beginning of a body as errors quote it: as text if it begins like JSON, otherwise in
+/// hexadecimal.
 fn excerpt(body: &Body) -> Cow<'static, str> {
     let bytes = &body.bytes[..body.bytes.len().min(SHOWN)];
     let more = if body.bytes.len() > SHOWN { " ..." } else { "" };
@@ -370,7 +371,7 @@ fn excerpt(body: &Body) -> Cow<'static, str> {
     Cow::Owned(shown + more)
 }
 
-/// Kinds that every API group can decode besides its own.
+/// Kinds that every API group decodes besides its own.
 const META_KINDS: &[&str] = &[
     "DeleteOptions",
     "CreateOptions",
@@ -380,7 +381,7 @@ const META_KINDS: &[&str] = &[
     "ListOptions",
     "WatchEvent",
 ];
-/// Kinds that only the core version has.
+/// Kinds that only the core group's v1 has.
 const CORE_META_KINDS: &[&str] = &[
     "Status",
     "APIVersions",
@@ -389,11 +390,11 @@ const CORE_META_KINDS: &[&str] = &[
     "APIResourceList",
 ];
 
-/// Whether something of this kind can be read as the expected one, in upstream's words.
+/// Checks that a body of this kind can be converted to the expected one; the error is upstream's.
 pub(crate) fn check_type(
     api_version: &str,
     kind: &str,
-    expected: Expected<'_>,
+    expected: ExpectedKind<'_>,
 ) -> Result<(), String> {
     if kind == expected.kind && api_version == expected.api_version() {
         return Ok(());
@@ -425,7 +426,7 @@ fn unregistered(api_version: &str, kind: &str) -> String {
     format!("no kind {kind:?} is registered for version {api_version:?} in scheme {SCHEME:?}")
 }
 
-fn unconvertible(api_version: &str, kind: &str, expected: Expected<'_>) -> String {
+fn unconvertible(api_version: &str, kind: &str, expected: ExpectedKind<'_>) -> String {
     if !registered(api_version, kind) {
         return unregistered(api_version, kind);
     }

@@ -1,5 +1,5 @@
-//! What is there before the first request: the system's namespaces, the two system priority
-//! classes, and the service under which the API itself is found.
+//! The objects that exist before the first request: the system's namespaces, the two system
+//! priority classes, and the service under which pods reach the API.
 
 use kinds::Tree;
 use kinds::status::Status;
@@ -10,10 +10,10 @@ use store::Txn;
 use crate::Registry;
 use crate::request::{Refusal, User, WriteOptions};
 
-/// The user on whose behalf the server makes its own objects.
+/// The user name under which the server creates its own objects.
 const SYSTEM_USER: &str = "system:apiserver";
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
-/// Name, value and description.
+/// The priority classes by name, value and description.
 const PRIORITY_CLASSES: &[(&str, i64, &str)] = &[
     (
         "system-node-critical",
@@ -28,14 +28,15 @@ const PRIORITY_CLASSES: &[(&str, i64, &str)] = &[
 ];
 
 impl Registry {
-    /// Makes what every cluster has and this one lacks. Safe to run again.
+    /// Creates the objects that every cluster has and this one lacks. Existing objects stay as they
+    /// are, so that it may run at every start.
     ///
     /// # Errors
     ///
-    /// The refusal of the first object that could not be made.
+    /// The refusal of the first object that cannot be created; then none is.
     pub async fn bootstrap(&self) -> Result<(), Refusal> {
         let wanted = wanted(self.options().service_network);
-        // One commit, and on disk one sync: a server should start at once.
+        // One commit is one sync on disk, which keeps the start fast.
         self.commit(|txn| {
             wanted
                 .iter()
@@ -44,7 +45,7 @@ impl Registry {
         .await
     }
 
-    fn ensure_in(&self, txn: &mut Txn, wanted: &Wanted) -> Result<(), Refusal> {
+    fn ensure_in(&self, txn: &mut Txn, wanted: &InitialObject) -> Result<(), Refusal> {
         let user = User {
             name: SYSTEM_USER.to_owned(),
             uid: String::new(),
@@ -69,32 +70,32 @@ impl Registry {
             ..WriteOptions::default()
         };
         let own = |object: &mut Tree| crate::managers::created(object, &target, &write);
-        // The rules would refuse names that only the system may use, so they are not asked.
+        // Validation would refuse the names that are reserved for the system.
         let draft = self.unchecked_draft(txn, &target, object, own)?;
         self.store_draft(txn, &target, &draft).map(|_| ())
     }
 }
 
 /// An object that every cluster has.
-struct Wanted {
+struct InitialObject {
     group: &'static str,
     plural: &'static str,
     namespace: &'static str,
     object: Tree,
 }
 
-/// All of them, each after those that it needs.
-fn wanted(service_network: [u8; 2]) -> Vec<Wanted> {
-    let mut wanted: Vec<Wanted> = NAMESPACES
+/// Lists the objects, each after those that it needs.
+fn wanted(service_network: [u8; 2]) -> Vec<InitialObject> {
+    let mut wanted: Vec<InitialObject> = NAMESPACES
         .iter()
-        .map(|name| Wanted {
+        .map(|name| InitialObject {
             group: "",
             plural: "namespaces",
             namespace: "",
             object: json!({"metadata": {"name": name}}),
         })
         .collect();
-    wanted.extend(PRIORITY_CLASSES.iter().map(|(name, value, description)| Wanted {
+    wanted.extend(PRIORITY_CLASSES.iter().map(|(name, value, description)| InitialObject {
         group: "scheduling.k8s.io",
         plural: "priorityclasses",
         namespace: "",
@@ -108,7 +109,7 @@ fn wanted(service_network: [u8; 2]) -> Vec<Wanted> {
             "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": 6443}],
         },
     });
-    wanted.push(Wanted {
+    wanted.push(InitialObject {
         group: "",
         plural: "services",
         namespace: "default",

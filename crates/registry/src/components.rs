@@ -1,7 +1,7 @@
-//! `componentstatuses`: how the parts of the control plane are. Nothing of this is stored; the
-//! parts are asked when somebody reads.
+//! `componentstatuses`: the health of the parts of the control plane. Nothing is stored; each part
+//! is asked when a client reads.
 //!
-//! Kubernetes has deprecated the resource, and old tools still read it.
+//! Kubernetes has deprecated the resource, but old tools still read it.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::request::{Refusal, Reply, Verb};
 use crate::selection::Selection;
 use crate::target::Target;
 
-/// A part of the control plane, and how to ask it.
+/// A part of the control plane with its health check.
 #[derive(Clone)]
 pub struct Component {
-    /// Its name, for example `scheduler`.
+    /// The name of its `ComponentStatus`, for example `scheduler`.
     pub name: &'static str,
-    /// What is wrong with it, if anything.
+    /// Returns an error message while the part is not healthy.
     pub check: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
 }
 
@@ -35,7 +35,7 @@ impl std::fmt::Debug for Component {
 /// The name of the store among the components.
 const STORE: &str = "store";
 
-/// True for the resource that this file answers for.
+/// Returns true for the resource `componentstatuses`.
 pub(crate) fn is_component_status(resource: &Resource) -> bool {
     resource.group.is_empty() && resource.plural == "componentstatuses"
 }
@@ -84,7 +84,7 @@ impl Registry {
         }
     }
 
-    /// All parts with what is wrong with them, by name.
+    /// Returns the result of each part's health check, sorted by name.
     fn components(&self) -> Vec<(&'static str, Result<(), String>)> {
         let store = (STORE, self.store_failure().map_or(Ok(()), Err));
         let others = self

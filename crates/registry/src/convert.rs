@@ -1,9 +1,9 @@
-//! Kinds that are served in two versions and kept in one: events (core and `events.k8s.io`) and
-//! horizontal pod autoscalers (v1 and v2).
+//! Conversion of kinds that are served in two versions and stored in one: events (core and
+//! `events.k8s.io`) and horizontal pod autoscalers (v1 and v2).
 //!
-//! A body is brought into the kept form before anything is decided, and an answer into the asked
-//! one when it is handed out; for all other kinds both are the same bytes. What v1 of an autoscaler
-//! cannot say stands in annotations, as upstream does it, so that a client of v1 loses nothing.
+//! A body is converted to the stored form before anything is decided, and an answer to the requested
+//! version when it is returned. For all other kinds both are the same bytes. Fields that v1 of an
+//! autoscaler lacks are kept in annotations, as upstream does, so that a client of v1 loses nothing.
 
 use std::borrow::Cow;
 
@@ -16,21 +16,24 @@ use crate::target::Target;
 use crate::{Registry, record, tree};
 
 impl Registry {
-    /// Stored bytes in the version that was asked for, converted once for all who ask.
+    /// Returns stored bytes in the version of the request. A conversion is cached for all readers.
     pub(crate) fn present(&self, target: &Target, stored: &Bytes) -> Bytes {
-        if is_as_asked(target, stored) {
+        if is_in_requested_version(target, stored) {
             return stored.clone();
         }
         let version = target.resource.clone();
         self.converted().get(stored, version, || {
-            json::encode(&to_asked(target, &record::tree(stored)), target.resource.ty)
+            json::encode(
+                &to_requested(target, &record::parse(stored)),
+                target.resource.ty,
+            )
         })
     }
 }
 
-/// True when stored bytes can be handed out as they are. Objects of a custom kind may have been
-/// stored when another of its versions was the one for storage.
-fn is_as_asked(target: &Target, stored: &[u8]) -> bool {
+/// Returns true when stored bytes need no conversion. Objects of a custom kind may have been stored
+/// while another of its versions was the storage version.
+fn is_in_requested_version(target: &Target, stored: &[u8]) -> bool {
     if !target.resource.is_custom() {
         return target.resource.is_stored();
     }
@@ -38,7 +41,7 @@ fn is_as_asked(target: &Target, stored: &[u8]) -> bool {
     stored.starts_with(head.as_bytes())
 }
 
-/// A decoded body in the form that is kept.
+/// Converts a decoded body to the stored form.
 pub(crate) fn to_stored(target: &Target, object: &mut Tree) {
     if target.resource.is_stored() {
         return;
@@ -54,8 +57,8 @@ pub(crate) fn to_stored(target: &Target, object: &mut Tree) {
     name_type(object, &target.stored);
 }
 
-/// A stored object in the form that was asked for.
-pub(crate) fn to_asked<'a>(target: &Target, object: &'a Tree) -> Cow<'a, Tree> {
+/// Converts a stored object to the version of the request.
+pub(crate) fn to_requested<'a>(target: &Target, object: &'a Tree) -> Cow<'a, Tree> {
     let renamed = target.resource.is_custom()
         && tree::text(object, &["apiVersion"]) != target.resource.api_version();
     if target.resource.is_stored() && !renamed {
@@ -76,7 +79,7 @@ fn name_type(object: &mut Tree, resource: &Resource) {
     tree::put(object, &["apiVersion"], resource.api_version());
 }
 
-/// Members of an event by their names in the core group and in `events.k8s.io`.
+/// The members of an event that are named differently: in the core group, in `events.k8s.io`.
 const EVENT_MEMBERS: &[(&str, &str)] = &[
     ("involvedObject", "regarding"),
     ("message", "note"),
@@ -108,7 +111,7 @@ fn autoscaler_to_v1(scaler: &mut Tree) {
     {
         tree::put(scaler, &["spec", "targetCPUUtilizationPercentage"], percent);
     }
-    note(scaler, METRICS, others);
+    annotate(scaler, METRICS, others);
     let (cpu, others) = take_metrics(scaler, &["status", "currentMetrics"]);
     if let Some(percent) = cpu
         .as_ref()
@@ -120,17 +123,18 @@ fn autoscaler_to_v1(scaler: &mut Tree) {
             percent,
         );
     }
-    note(scaler, CURRENT_METRICS, others);
+    annotate(scaler, CURRENT_METRICS, others);
     for (path, annotation) in [
         (["spec", "behavior"], BEHAVIOR),
         (["status", "conditions"], CONDITIONS),
     ] {
         let value = tree::take(scaler, &path);
-        note(scaler, annotation, value);
+        annotate(scaler, annotation, value);
     }
 }
 
-/// The metric that v1 knows, and the list of the others if there are any.
+/// Takes the metrics at a path: the CPU metric, which v1 has a field for, and the list of the others
+/// if there are any.
 fn take_metrics(scaler: &mut Tree, path: &[&str]) -> (Option<Tree>, Option<Tree>) {
     let all = tree::take(scaler, path).unwrap_or(Tree::Null);
     let (mut cpu, others): (Vec<Tree>, Vec<Tree>) = tree::list(&all, &[])
@@ -145,7 +149,7 @@ fn take_metrics(scaler: &mut Tree, path: &[&str]) -> (Option<Tree>, Option<Tree>
     (cpu.pop(), others)
 }
 
-fn note(scaler: &mut Tree, annotation: &str, value: Option<Tree>) {
+fn annotate(scaler: &mut Tree, annotation: &str, value: Option<Tree>) {
     if let Some(value) = value.filter(|value| !tree::is_empty(value)) {
         tree::put(
             scaler,
@@ -156,7 +160,7 @@ fn note(scaler: &mut Tree, annotation: &str, value: Option<Tree>) {
 }
 
 fn autoscaler_to_v2(scaler: &mut Tree) {
-    let mut metrics = unnote(scaler, METRICS);
+    let mut metrics = take_annotated_list(scaler, METRICS);
     if let Some(percent) = tree::take(scaler, &["spec", "targetCPUUtilizationPercentage"]) {
         metrics.insert(
             0,
@@ -167,7 +171,7 @@ fn autoscaler_to_v2(scaler: &mut Tree) {
         );
     }
     put_list(scaler, &["spec", "metrics"], metrics);
-    let mut current = unnote(scaler, CURRENT_METRICS);
+    let mut current = take_annotated_list(scaler, CURRENT_METRICS);
     if let Some(percent) = tree::take(scaler, &["status", "currentCPUUtilizationPercentage"]) {
         current.insert(
             0,
@@ -175,10 +179,10 @@ fn autoscaler_to_v2(scaler: &mut Tree) {
         );
     }
     put_list(scaler, &["status", "currentMetrics"], current);
-    let conditions = unnote(scaler, CONDITIONS);
+    let conditions = take_annotated_list(scaler, CONDITIONS);
     put_list(scaler, &["status", "conditions"], conditions);
     if let Some(Ok(behavior)) =
-        take_note(scaler, BEHAVIOR).map(|text| serde_json::from_str::<Tree>(&text))
+        take_annotation(scaler, BEHAVIOR).map(|text| serde_json::from_str::<Tree>(&text))
     {
         tree::put(scaler, &["spec", "behavior"], behavior);
     }
@@ -196,13 +200,13 @@ fn put_list(scaler: &mut Tree, path: &[&str], items: Vec<Tree>) {
     }
 }
 
-fn unnote(scaler: &mut Tree, annotation: &str) -> Vec<Tree> {
-    take_note(scaler, annotation)
+fn take_annotated_list(scaler: &mut Tree, annotation: &str) -> Vec<Tree> {
+    take_annotation(scaler, annotation)
         .and_then(|text| serde_json::from_str(&text).ok())
         .unwrap_or_default()
 }
 
-fn take_note(scaler: &mut Tree, annotation: &str) -> Option<String> {
+fn take_annotation(scaler: &mut Tree, annotation: &str) -> Option<String> {
     let text = tree::take(scaler, &["metadata", "annotations", annotation])?;
     if tree::at(scaler, &["metadata", "annotations"])
         .as_object()
@@ -220,21 +224,21 @@ mod tests {
     use crate::request::User;
     use crate::resource::ResourceRef;
 
-    fn check(group: &str, version: &str, plural: &str, asked: &Tree, kept: &Tree) {
+    fn check(group: &str, version: &str, plural: &str, requested: &Tree, stored: &Tree) {
         let target = Target::new(
-            ResourceRef::built_in(group, version, plural).expect("served"),
+            ResourceRef::built_in(group, version, plural).expect("a built-in resource"),
             User::default().into(),
             jiff::Timestamp::UNIX_EPOCH,
             TreeCache::default(),
         );
-        let mut object = asked.clone();
+        let mut object = requested.clone();
         to_stored(&target, &mut object);
-        assert_eq!(&object, kept);
-        assert_eq!(to_asked(&target, kept).as_ref(), asked);
+        assert_eq!(&object, stored);
+        assert_eq!(to_requested(&target, stored).as_ref(), requested);
     }
 
     #[test]
-    fn an_event_is_kept_in_its_core_form() {
+    fn an_event_is_stored_in_its_core_form() {
         check(
             "events.k8s.io",
             "v1",
@@ -245,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_v1_of_an_autoscaler_cannot_say_stands_in_annotations() {
+    fn fields_that_v1_of_an_autoscaler_lacks_are_kept_in_annotations() {
         let behavior = "{\"scaleDown\":{\"stabilizationWindowSeconds\":5}}";
         check(
             "autoscaling",

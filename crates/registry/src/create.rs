@@ -1,41 +1,42 @@
-//! POST of an object: decode, fill in, admit, validate, and store it if its name is free.
+//! POST of an object: decode, fill in defaults, admit, validate, and store it if its name is free.
 //!
-//! The same steps make an object when a PUT or an apply names one that does not exist; those run
-//! them inside their own commit.
+//! A PUT or an apply that names an object that does not exist creates it by these steps, too, inside
+//! its own commit.
 
 use bytes::Bytes;
 use kinds::Tree;
 use kinds::status::Status;
 use store::Txn;
 
-use crate::body::{self, Expected};
-use crate::custom::definition;
-use crate::record::Ready;
+use crate::body::{self, ExpectedKind};
+use crate::definition;
+use crate::record::Prepared;
 use crate::request::{Body, Refusal, Reply, WriteOptions};
-use crate::strategy::Context;
+use crate::strategy::StrategyContext;
 use crate::target::Target;
-use crate::view::View;
+use crate::view::StoreView;
 use crate::{Registry, admission, convert, managers, object, options, record, service, tree};
 
-/// Letters that `generateName` adds, and how much of the prefix is kept so that both fit.
-const SUFFIX_LETTERS: usize = 5;
+/// The number of random characters that follow `generateName`, and the length to which the prefix is
+/// cut so that both fit into a name.
+const SUFFIX_CHARACTERS: usize = 5;
 const MAX_PREFIX_BYTES: usize = 58;
-/// How often another name is drawn when a generated one is taken.
+/// How many generated names are tried until one is free.
 const GENERATE_ATTEMPTS: usize = 8;
 
-/// A new object that has passed everything but the question whether its name is free.
+/// A new object that has passed all checks except whether its name is free.
 pub(crate) struct Draft {
     /// The object.
     pub(crate) object: Tree,
-    /// What the client should know.
+    /// Warnings for the client.
     pub(crate) warnings: Vec<String>,
     generated: bool,
-    /// The object as it is written, unless something about it is decided in the commit.
-    ready: Option<Ready>,
+    /// The encoded object, unless a part of it is decided in the commit.
+    prepared: Option<Prepared>,
 }
 
 impl Registry {
-    /// Makes an object.
+    /// Creates an object.
     pub(crate) async fn create(
         &self,
         target: Target,
@@ -43,7 +44,11 @@ impl Registry {
         write: &WriteOptions,
     ) -> Result<Reply, Refusal> {
         let dry_run = options::dry_run(write, "CreateOptions")?;
-        let decoded = body::decode(body, Expected::of(&target.resource), write.field_validation)?;
+        let decoded = body::decode(
+            body,
+            ExpectedKind::of(&target.resource),
+            write.field_validation,
+        )?;
         let (mut object, mut warnings) = (decoded.tree, decoded.warnings);
         convert::to_stored(&target, &mut object);
         let created = self.create_tree(&target, object, write, dry_run).await;
@@ -67,13 +72,14 @@ impl Registry {
         let mut draft = self.draft(&self.store().snapshot(), target, object, |object| {
             managers::created(object, target, write)
         })?;
-        // A definition is compiled for good when it is made ready, so only when its name is free.
+        // Services get addresses inside the commit. Definitions are compiled when they are prepared,
+        // which should not happen for one whose name is taken.
         let is_decided_later =
             service::is_service(&target.stored) || definition::is_definition(&target.stored);
-        draft.ready =
-            (!is_decided_later).then(|| record::ready(&target.stored, draft.object.clone(), None));
+        draft.prepared = (!is_decided_later)
+            .then(|| record::prepare(&target.stored, draft.object.clone(), None));
         let json = self
-            .commit_or_rehearse(dry_run, |txn| self.store_draft(txn, target, &draft))
+            .commit_or_dry_run(dry_run, |txn| self.store_draft(txn, target, &draft))
             .await?;
         let json = if dry_run {
             record::without_revision(&target.stored, &json)
@@ -83,11 +89,11 @@ impl Registry {
         Ok((json, draft.warnings))
     }
 
-    /// Everything that can be done about a new object before its name is claimed. `own` notes who
-    /// owns its fields.
+    /// Does everything for a new object that does not need the commit. `own` records the owner of
+    /// its fields.
     pub(crate) fn draft(
         &self,
-        view: &impl View,
+        view: &impl StoreView,
         target: &Target,
         object: Tree,
         own: impl FnOnce(&mut Tree),
@@ -115,18 +121,19 @@ impl Registry {
         Ok(draft)
     }
 
-    /// The same before its validation; only the system's own objects go on from here unchecked.
+    /// Does everything that precedes validation. Only the system's own objects are stored without
+    /// it.
     pub(crate) fn unchecked_draft(
         &self,
-        view: &impl View,
+        view: &impl StoreView,
         target: &Target,
         mut object: Tree,
         own: impl FnOnce(&mut Tree),
     ) -> Result<Draft, Refusal> {
         check_place(target, &mut object)?;
-        forget_system_fields(&mut object);
+        remove_system_fields(&mut object);
         target.rules.default(&mut object);
-        // What the server adds from here on belongs to nobody.
+        // Fields that the server adds after this have no owner.
         own(&mut object);
         admission::namespace::check(
             view,
@@ -146,20 +153,24 @@ impl Registry {
             object,
             warnings: Vec::new(),
             generated,
-            ready: None,
+            prepared: None,
         })
     }
 
-    /// What the rules of a kind may know about a request.
-    pub(crate) fn context<'a>(&self, target: &'a Target, subresource: &'a str) -> Context<'a> {
-        Context {
+    /// Returns what the rules of a kind may know about a request.
+    pub(crate) fn context<'a>(
+        &self,
+        target: &'a Target,
+        subresource: &'a str,
+    ) -> StrategyContext<'a> {
+        StrategyContext {
             now: target.now,
             subresource,
             gates: self.options().gates,
         }
     }
 
-    /// Stores a draft if its name is free and its namespace is still open.
+    /// Stores a draft if its name is free and its namespace still accepts objects.
     pub(crate) fn store_draft(
         &self,
         txn: &mut Txn,
@@ -183,10 +194,10 @@ impl Registry {
         if service::is_service(&target.stored) {
             service::allocate(self, txn, &mut object, None)?;
         }
-        let stored = match &draft.ready {
-            // It has the first name that was drawn.
-            Some(ready) if attempts == 1 => {
-                record::put_ready(txn, &target.trees, &place.key(), ready)
+        let stored = match &draft.prepared {
+            // The prepared bytes hold the first name.
+            Some(prepared) if attempts == 1 => {
+                record::put_prepared(txn, &target.trees, &place.key(), prepared)
             }
             _ => record::put(txn, &target.trees, &target.stored, &place.key(), object),
         };
@@ -196,7 +207,7 @@ impl Registry {
         Ok(stored.value.clone())
     }
 
-    /// Draws a name from `generateName` when there is none; true when it did.
+    /// Generates a name from `generateName` if the object has none; returns true if it did.
     fn name(&self, object: &mut Tree) -> bool {
         let wanted = object::meta_text(object, "name").is_empty()
             && !object::meta_text(object, "generateName").is_empty();
@@ -215,13 +226,14 @@ impl Registry {
         let name = format!(
             "{}{}",
             &prefix[..cut],
-            self.entropy().suffix(SUFFIX_LETTERS)
+            self.entropy().suffix(SUFFIX_CHARACTERS)
         );
         object::meta(object).insert("name", name.into());
     }
 }
 
-/// The namespace may be left out or must be the path's; cluster-scoped objects have none.
+/// Sets the namespace of the path, which a body may leave out but not contradict; removes it from
+/// cluster-scoped objects.
 pub(crate) fn check_place(target: &Target, object: &mut Tree) -> Result<(), Refusal> {
     if !target.resource.namespaced {
         tree::take(object, &["metadata", "namespace"]);
@@ -237,8 +249,8 @@ pub(crate) fn check_place(target: &Target, object: &mut Tree) -> Result<(), Refu
     Ok(())
 }
 
-/// What only the server says about an object.
-fn forget_system_fields(object: &mut Tree) {
+/// Removes metadata that only the server sets.
+fn remove_system_fields(object: &mut Tree) {
     let meta = object::meta(object);
     for name in [
         "uid",
@@ -253,7 +265,7 @@ fn forget_system_fields(object: &mut Tree) {
 
 fn already_exists(target: &Target, found: &[u8]) -> Refusal {
     let mut status = Status::already_exists(target.resource.group_resource(), &target.name);
-    if object::terminating(&record::tree(found)) {
+    if object::terminating(&record::parse(found)) {
         status.message = format!("object is being deleted: {}", status.message);
     }
     status.into()

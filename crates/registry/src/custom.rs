@@ -4,8 +4,9 @@
 //! A definition is compiled when its record is written, or the first time somebody reads it, and
 //! lies beside the record's bytes (`record`): a reader that finds the definition finds its
 //! rows, and nothing has to be invalidated when the definition changes. Rows are shared handles
-//! ([`ResourceRef`]); they are freed with the last record, request and cache entry that holds them.
-//! Bodies are read without a type; `schema` prunes, defaults and validates them.
+//! ([`ResourceRef`](crate::ResourceRef)); they are freed with the last record, request and cache
+//! entry that holds them. Bodies are read without a type; `schema` prunes, defaults and validates
+//! them.
 //!
 //! Validation rules in CEL (`x-kubernetes-validations`) are stored and not evaluated.
 
@@ -32,7 +33,6 @@ pub(crate) use prune::{default, prune};
 pub(crate) use schema::Schema;
 pub(crate) use validate::validate;
 
-use crate::resource::ResourceRef;
 use crate::strategy::{FieldPath, ScalePaths};
 use crate::tree;
 
@@ -41,29 +41,6 @@ use crate::tree;
 pub(crate) struct CompiledDefinition {
     versions: Arc<[Arc<CustomVersion>]>,
     stored: Arc<CustomVersion>,
-}
-
-impl CompiledDefinition {
-    /// Compiles a definition; `None` when it has no storage version.
-    pub(crate) fn of(definition: &Tree) -> Option<Self> {
-        compile(
-            tree::at(definition, &["spec"]),
-            tree::at(definition, &["status", "acceptedNames"]),
-        )
-    }
-
-    /// The rows of the served versions, in the order of the definition.
-    pub(crate) fn served(&self) -> impl Iterator<Item = ResourceRef> {
-        self.versions
-            .iter()
-            .filter(|version| version.served)
-            .map(|version| ResourceRef::custom_row(version, &self.stored))
-    }
-
-    /// The row in whose form the objects are stored.
-    pub(crate) fn stored(&self) -> ResourceRef {
-        ResourceRef::custom_row(&self.stored, &self.stored)
-    }
 }
 
 /// One version of a custom kind.

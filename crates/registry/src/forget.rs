@@ -1,10 +1,8 @@
-//! Forgetting what is old, so that neither memory nor disk grows under steady use.
+//! Removal of old events and compaction of the history, so that neither memory nor disk grows under
+//! steady use.
 //!
-//! Two things would otherwise stay for ever: events (upstream keeps each for an hour after its last
-//! write, and so do we), and, until the bounds of its history are reached, every version of
-//! every object that a watch might ask for (upstream compacts every five minutes what is older than
-//! five minutes, and so do we). Both are looked at on a clock of their own and never in the way of
-//! a request.
+//! As upstream, an event expires one hour after its last write, and every five minutes the history
+//! that is older than five minutes is compacted. Both run beside the requests and delay none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,20 +14,20 @@ use store::{Record, Revision};
 use crate::request::Refusal;
 use crate::{Registry, object, record, tree};
 
-/// How often, and how much history stays at least: what `--etcd-compaction-interval` is upstream.
+/// How often old state is removed, and how much history always stays. Upstream:
+/// `--etcd-compaction-interval`.
 const PAUSE: Duration = Duration::from_secs(300);
-/// How long an event stays after it was last told: what `--event-ttl` is upstream.
+/// How long an event stays after its last occurrence. Upstream: `--event-ttl`.
 const EVENT_LIFETIME: SignedDuration = SignedDuration::from_hours(1);
-/// How many events one commit removes, so that nobody waits long behind it.
+/// How many events one commit removes at most, so that it delays other commits only briefly.
 const REMOVALS: usize = 200;
-/// The collection of events; those of `events.k8s.io` are kept in the same.
+/// The collection of events, which holds those of `events.k8s.io`, too.
 const EVENTS: &str = "events/";
 
 impl Registry {
-    /// Forgets what is old, every five minutes, until the store is closed.
+    /// Removes old events and compacts the history every five minutes, until the store is closed.
     pub async fn forget(&self) {
-        // Nobody commits to a closed store, so waiting for a revision that never comes is waiting
-        // for its end.
+        // This revision is never reached, so that the wait ends when the store is closed.
         let closed = self.store().reached(Revision(u64::MAX));
         tokio::select! {
             _ = closed => {}
@@ -54,13 +52,13 @@ impl Registry {
         let snapshot = self.store().snapshot();
         let old: Vec<Arc<Record>> = snapshot
             .range(EVENTS, None)
-            .filter(|event| is_old(&record::tree(&event.value), now))
+            .filter(|event| is_old(&record::parse(&event.value), now))
             .collect();
         drop(snapshot);
         for some in old.chunks(REMOVALS) {
             self.commit(|txn| {
                 for event in some {
-                    // Who told it again meanwhile has made it new.
+                    // It may have occurred again since the snapshot.
                     if txn
                         .get(&event.key)
                         .is_some_and(|found| found.modified == event.modified)
@@ -76,7 +74,7 @@ impl Registry {
     }
 }
 
-/// Whether nobody has told this event for longer than events are kept.
+/// Returns true when the last occurrence of an event is longer ago than events are kept.
 fn is_old(event: &Tree, now: Timestamp) -> bool {
     let told = [
         &["lastTimestamp"][..],
@@ -100,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_as_young_as_its_newest_time() {
+    fn an_event_expires_by_the_newest_of_its_times() {
         let now: Timestamp = "2026-01-01T12:00:00Z".parse().expect("a time");
         let (old, young) = ("2026-01-01T10:59:59Z", "2026-01-01T11:00:00Z");
         for (event, expected) in [

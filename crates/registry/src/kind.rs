@@ -3,13 +3,18 @@
 //! This is the one place that lists kinds. Everything above (records, targets, verbs) works on the
 //! [`Rules`] that come out of it and knows no kind by name.
 
+mod rules;
+
 use std::sync::Arc;
+
+pub(crate) use rules::Rules;
+use rules::StrategyRef;
 
 use crate::custom::CustomVersion;
 use crate::resource::ResourceRef;
 use crate::strategy::{
-    Rules, Strategy, StrategyRef, claim, config, definition, deployment, endpoints, event, generic,
-    job, limits, namespace, network, node, pdb, pod, role, service, signing, small, statefulset,
+    Strategy, claim, config, definition, deployment, endpoints, event, generic, job, limits,
+    namespace, network, node, pdb, pod, role, service, signing, small, statefulset,
 };
 
 /// Returns the rules of a resource, built-in or custom.
@@ -27,8 +32,8 @@ pub(crate) fn rules(resource: &ResourceRef) -> Rules {
 /// their schemas only, and each is judged by its own. `events.k8s.io` is stricter than the core
 /// group, in whose form its events are stored.
 pub(crate) fn request_rules(resource: &ResourceRef) -> Rules {
-    let by_asked = resource.is_custom() || resource.group == "events.k8s.io";
-    if by_asked {
+    let by_requested = resource.is_custom() || resource.group == "events.k8s.io";
+    if by_requested {
         rules(resource)
     } else {
         rules(&resource.stored())

@@ -1,14 +1,35 @@
-//! REST semantics over `kinds` and `store`: verbs, admission, defaulting, validation,
-//! subresources. Eviction lives here. Knows no HTTP.
+//! REST semantics over `kinds` and `store`: verbs, admission, defaulting, validation and
+//! subresources. Eviction lives here. The crate knows no HTTP.
 //!
-//! Everything enters through [`Registry::call`], with a closed request type. A body is decoded and
-//! judged first; what depends on the present state is decided inside the one commit that writes it.
-//! One file per verb; `strategy/` holds what is particular about a kind, `admission/` what the
-//! server adds to or demands of new objects, `pod/` what only pods can do.
+//! [`Registry::call`] is the only door, with a closed request type. A body is decoded and judged
+//! first; whatever depends on the present state is decided inside the one commit that writes it.
 //!
-//! Invariants: a request makes at most one commit, and a refused one writes nothing (deleting a
-//! collection makes one commit per object). The bytes in the store are what GET, LIST and WATCH
-//! hand out. Nothing here asks for the time or for randomness but through `clock`.
+//! # Layers
+//!
+//! Imports go downwards only; `cargo xtask tidy` fails on a circle.
+//!
+//! | layer | modules | knows |
+//! | --- | --- | --- |
+//! | door | `lib` | which verb or subresource goes where |
+//! | around requests | `bootstrap`, `forget`, `components` | the system's own objects, upkeep |
+//! | kinds with verbs of their own | `pod`, `token`, `scale` | one kind each |
+//! | verbs | `create`, `update`, `patch`, `delete`, `read`, `list`, `watch` | any object |
+//! | surroundings | `admission`, `definition`, `service`, `namespace`, `managers`, `convert`, `body`, `observe` | what one object demands of others, what evictions report |
+//! | state | `record`, `view`, `target`, `selection`, `request`, `options` | bytes, facts, identity; no kind by name |
+//! | the table | `kind` | which strategy a resource has |
+//! | kinds | `strategy`, `custom`, `facts`, `resource` | one kind each; pure |
+//! | ground | `key`, `object`, `tree` | no kinds |
+//!
+//! A kind adds its behaviour in `strategy/` and is listed in `kind.rs`. What the registry should
+//! remember beside the bytes of its objects is returned by `Strategy::facts` and read back by type
+//! from `record::Facts`, so that the layers between pass it on without knowing it.
+//!
+//! # Invariants
+//!
+//! - A request makes at most one commit, and a refused one writes nothing. Deleting a collection
+//!   makes one commit for each object.
+//! - The bytes in the store are what GET, LIST and WATCH hand out.
+//! - Time and randomness come from `clock` only.
 
 use std::sync::Arc;
 
@@ -24,7 +45,9 @@ mod components;
 mod convert;
 mod create;
 pub mod custom;
+mod definition;
 mod delete;
+mod facts;
 mod forget;
 mod key;
 mod kind;
@@ -60,20 +83,20 @@ use record::TreeCache;
 use request::{Refusal, Reply, Request, User, Verb};
 use target::Target;
 
-/// How a registry behaves.
+/// The configuration of a registry.
 #[derive(Clone)]
 pub struct Options {
     /// The feature gates.
     pub gates: Gates,
-    /// The first two numbers of the addresses that services get.
+    /// The first two bytes of the cluster addresses that services get.
     pub service_network: [u8; 2],
-    /// Who makes tokens for service accounts; none: such requests are refused.
+    /// The issuer of tokens for service accounts; without one such requests are refused.
     pub tokens: Option<Arc<dyn token::TokenIssuer>>,
-    /// The parts of the control plane that `componentstatuses` tells of, the store excepted.
+    /// The parts of the control plane that `componentstatuses` lists, besides the store.
     pub components: Vec<Component>,
-    /// Tell with a warning when a budget is written that cannot work. Kubernetes does not.
+    /// Warns a client that writes a budget that cannot work. Kubernetes does not.
     pub budget_warnings: bool,
-    /// Write events about refused evictions, see [`Registry::observe`]. Kubernetes does not.
+    /// Writes events about refused evictions, see [`Registry::observe`]. Kubernetes does not.
     pub refusal_events: bool,
 }
 
@@ -99,7 +122,7 @@ impl std::fmt::Debug for Options {
     }
 }
 
-/// The API without its HTTP. Cheap to clone; clones are the same registry.
+/// The Kubernetes API without HTTP. Clones are handles to the same registry.
 #[derive(Clone, Debug)]
 pub struct Registry {
     inner: Arc<Inner>,
@@ -112,18 +135,18 @@ struct Inner {
     entropy: Entropy,
     options: Options,
     observer: observe::Observer,
-    /// Stored bytes in other versions, by the row of the resource table.
+    /// Stored bytes converted to other versions, by the address of the row.
     converted: EncodingCache<ResourceRef>,
     /// The trees of recent objects.
     trees: TreeCache,
 }
 
-/// The most that objects in other versions take, with those that they were made from: the second
-/// version of 10,000 events or custom resources of three kilobytes.
+/// The most bytes that converted objects and their originals take: enough for the second version of
+/// 10,000 events or custom resources of three kilobytes.
 const CONVERTED_BYTES: usize = 64 * 1024 * 1024;
 
 impl Registry {
-    /// A registry over a store. Call [`Registry::bootstrap`] before the first request.
+    /// Creates a registry over a store. Call [`Registry::bootstrap`] before the first request.
     #[must_use]
     pub fn new(store: Store, clock: Clock, entropy: Entropy, options: Options) -> Self {
         store.index(pod::eviction::candidates::BUDGETS);
@@ -140,19 +163,19 @@ impl Registry {
         }
     }
 
-    /// The store below, for metrics and for closing it.
+    /// Returns the store, for metrics and for closing it.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.inner.store
     }
 
-    /// The newest revision that readers see.
+    /// Returns the newest revision that readers see.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.inner.store.revision().0
     }
 
-    /// Why nothing can be stored any more, if so.
+    /// Returns the error of a store that has failed and accepts no more writes.
     #[must_use]
     pub fn store_failure(&self) -> Option<String> {
         self.inner.store.failure().map(|error| error.to_string())
@@ -300,7 +323,7 @@ impl Registry {
         }
     }
 
-    /// One commit, with the store's own failures in the API's words.
+    /// Makes one commit. Failures of the store become refusals.
     pub(crate) async fn commit<T: Send>(
         &self,
         decide: impl FnMut(&mut Txn) -> Result<T, Refusal> + Send,
@@ -312,19 +335,19 @@ impl Registry {
         }
     }
 
-    /// One commit, or with `dry_run` the same without its writes.
-    pub(crate) async fn commit_or_rehearse<T: Send>(
+    /// Makes one commit, or, with `dry_run`, everything of it except its writes.
+    pub(crate) async fn commit_or_dry_run<T: Send>(
         &self,
         dry_run: bool,
         mut decide: impl FnMut(&mut Txn) -> Result<T, Refusal> + Send,
     ) -> Result<T, Refusal> {
-        // A refused commit leaves nothing behind, so a rehearsal is one that is refused at its end.
-        let rehearsed = self.store().commit(|txn| match decide(txn) {
+        // A refused commit writes nothing, so that a dry run is a commit that is refused at its end.
+        let result = self.store().commit(|txn| match decide(txn) {
             Ok(value) if dry_run => Err(Ok(value)),
             Ok(value) => Ok(value),
             Err(refusal) => Err(Err(refusal)),
         });
-        match rehearsed.await {
+        match result.await {
             Ok(committed) => Ok(committed.value),
             Err(CommitError::Refused(outcome)) => outcome,
             Err(error) => Err(store_failure(error)),
@@ -332,7 +355,7 @@ impl Registry {
     }
 }
 
-/// What a client is told when the store could not do its part.
+/// Returns the answer for a client when the store could not commit.
 fn store_failure<E>(error: CommitError<E>) -> Refusal {
     match error {
         CommitError::Busy => Status::too_many_requests(
@@ -346,7 +369,7 @@ fn store_failure<E>(error: CommitError<E>) -> Refusal {
         }
         CommitError::Closed(why) => Status::unavailable(why.to_string()).into(),
         CommitError::Failed(why) => {
-            tracing::error!(error = %why, "a commit failed");
+            tracing::error!(error = %why, "commit failed");
             Status::internal("the store has failed and accepts nothing more").into()
         }
         CommitError::Refused(_) => Status::internal("a commit was refused twice").into(),

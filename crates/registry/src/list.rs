@@ -1,7 +1,8 @@
 //! LIST: a consistent page of a collection, from a snapshot.
 //!
-//! Pages of one list are all cut from the snapshot of the first, which the token names; when that
-//! has left the history, the client gets 410 and a token with which it can go on from the present.
+//! All pages of one list come from the snapshot of the first page, whose revision is in the continue
+//! token. When that revision has left the history, the client gets 410 and a token with which it can
+//! continue from the present state.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::target::Target;
 use crate::{Registry, options, read};
 
 impl Registry {
-    /// Answers a list.
+    /// Lists the objects of a collection.
     pub(crate) async fn list(
         &self,
         target: Target,
@@ -28,7 +29,7 @@ impl Registry {
         Ok(self.render_list(&target, metadata, &records))
     }
 
-    /// The records that a list shows, and the list's metadata.
+    /// Returns the records of one page, and the metadata of the list.
     pub(crate) async fn select(
         &self,
         target: &Target,
@@ -38,8 +39,7 @@ impl Registry {
         let selection = Selection::of(target, options)?;
         let prefix = target.prefix();
         let (snapshot, start_after) = self.place(options, &prefix).await?;
-        // Upstream serves "any version" from a cache that knows no pages, also where a list goes
-        // on.
+        // Upstream serves resource version 0 from a cache without pages, even with a continue token.
         let limit = if options.resource_version == "0" {
             0
         } else {
@@ -54,7 +54,7 @@ impl Registry {
         ))
     }
 
-    /// The snapshot of a list and the key after which its page begins.
+    /// Returns the snapshot of a list, and the key after which its page begins.
     async fn place(
         &self,
         options: &ListOptions,
@@ -105,7 +105,7 @@ impl Registry {
             })
     }
 
-    /// A list of these records, each as it is stored.
+    /// Returns the list of these records in the version of the request.
     pub(crate) fn render_list(
         &self,
         target: &Target,
@@ -126,7 +126,7 @@ impl Registry {
     }
 }
 
-/// One page, and the metadata that tells whether there is more.
+/// Returns one page, and the metadata, with a continue token if there is more.
 fn page(
     snapshot: &Snapshot,
     selection: &Selection,
@@ -158,7 +158,7 @@ fn page(
 }
 
 fn version_of_list(text: &str) -> Result<Option<Revision>, Refusal> {
-    // A list answers 400 where a read answers 500.
+    // Upstream answers an invalid version with 400 in a list and with 500 in a read.
     read::parse_version(text)
         .map_err(|refusal| Status::bad_request(refusal.status.message.clone()).into())
 }
@@ -179,7 +179,7 @@ fn too_old() -> Refusal {
 
 const MATCHES: &[&str] = &["Exact", "NotOlderThan", ""];
 
-/// 422 for options that a list does not know or that do not go together.
+/// Refuses options that are unknown or exclude each other, with 422.
 fn check_list(options: &ListOptions) -> Result<(), Refusal> {
     const MATCH: &str = "resourceVersionMatch";
     let mut faults = Vec::new();

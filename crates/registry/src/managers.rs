@@ -1,5 +1,5 @@
-//! Who owns which field: `metadata.managedFields` of ordinary writes. The bookkeeping itself is in
-//! `kinds::apply`; this file says who writes, and when it is noted.
+//! `metadata.managedFields` of ordinary writes: which field manager owns which field. The computation
+//! is in `kinds::apply`; this module names the writer and says when owners are recorded.
 
 use kinds::Tree;
 use kinds::apply::{ApplySchema, FieldManager, SCALE_VERSION, update_managers};
@@ -10,11 +10,11 @@ use crate::request::WriteOptions;
 use crate::target::Target;
 use crate::tree;
 
-/// The manager of a client that has no name.
+/// The field manager of a client that gives none.
 const NAMELESS: &str = "unknown";
 const MANAGED_FIELDS: [&str; 2] = ["metadata", "managedFields"];
 
-/// Who writes, through which version and part of an object, and when.
+/// The writer of a request: field manager, API version, subresource and time.
 pub(crate) struct Author<'a> {
     manager: &'a str,
     api_version: String,
@@ -23,7 +23,7 @@ pub(crate) struct Author<'a> {
 }
 
 impl<'a> Author<'a> {
-    /// The author of a write to an object, or to the part of it that the subresource is.
+    /// Returns the author of a write to an object, or to the part that the subresource covers.
     pub(crate) fn new(target: &Target, subresource: &'a str, write: &'a WriteOptions) -> Self {
         let manager = if write.field_manager.is_empty() {
             NAMELESS
@@ -38,7 +38,7 @@ impl<'a> Author<'a> {
         }
     }
 
-    /// The author of a write to a scale, which has a version of its own.
+    /// Returns the author of a write to a scale, which has an API version of its own.
     pub(crate) fn of_scale(target: &Target, write: &'a WriteOptions) -> Self {
         Self {
             api_version: SCALE_VERSION.to_owned(),
@@ -46,7 +46,7 @@ impl<'a> Author<'a> {
         }
     }
 
-    /// The same as the bookkeeping wants it.
+    /// Returns the author in the form that `kinds::apply` takes.
     pub(crate) fn writer(&self) -> FieldManager<'_> {
         FieldManager {
             manager: self.manager,
@@ -57,15 +57,15 @@ impl<'a> Author<'a> {
     }
 }
 
-/// Notes the owner of a new object's fields.
+/// Records the owner of a new object's fields.
 pub(crate) fn created(object: &mut Tree, target: &Target, write: &WriteOptions) {
     let nothing = Tree::Object(Map::new());
-    // A new object's status is dropped before it is stored, so that nobody owns any of it.
+    // The status of a new object is dropped before it is stored, so that its fields get no owner.
     let status = target
         .resource
         .subresource("status")
         .and_then(|_| tree::take(object, &["status"]));
-    note(
+    record(
         object,
         &nothing,
         schema(target),
@@ -76,23 +76,23 @@ pub(crate) fn created(object: &mut Tree, target: &Target, write: &WriteOptions) 
     }
 }
 
-/// Notes the author as the owner of the fields that a change of the target has changed.
+/// Records the author as the owner of the fields that a change of the target has changed.
 pub(crate) fn updated(new: &mut Tree, old: &Tree, target: &Target, author: &Author<'_>) {
-    note(new, old, schema(target), author);
+    record(new, old, schema(target), author);
 }
 
-/// Notes the owner of the fields in which two trees of a type differ.
-pub(crate) fn note(new: &mut Tree, old: &Tree, schema: ApplySchema<'_>, author: &Author<'_>) {
+/// Records the author as the owner of the fields in which two trees of a type differ.
+pub(crate) fn record(new: &mut Tree, old: &Tree, schema: ApplySchema<'_>, author: &Author<'_>) {
     let managed = update_managers(old, new, schema, &author.writer());
     put(new, managed);
 }
 
-/// What an object says of its managers; null when it says nothing.
+/// Returns the managed fields of an object; null when it has none.
 pub(crate) fn of(object: &Tree) -> &Tree {
     tree::at(object, &MANAGED_FIELDS)
 }
 
-/// Makes an object say this of its managers; null: nothing.
+/// Sets the managed fields of an object; null removes them.
 pub(crate) fn put(object: &mut Tree, managed: Tree) {
     match managed {
         Tree::Null => {
@@ -102,8 +102,8 @@ pub(crate) fn put(object: &mut Tree, managed: Tree) {
     }
 }
 
-/// The schema by which fields are owned: that of the stored form, or that of the version of a
-/// custom kind that was asked for.
+/// Returns the schema by which fields are owned: that of the stored form, or, for a custom kind,
+/// that of the requested version.
 fn schema(target: &Target) -> ApplySchema<'_> {
     if target.resource.is_custom() {
         target.resource.apply_schema()

@@ -1,8 +1,8 @@
-//! The parts of an object that every kind has: its metadata, its conditions, and times as the wire
-//! shows them.
+//! The parts that objects of every kind have: metadata, conditions, and times in the form of the
+//! wire.
 //!
-//! Everything here works on trees and never fails: a member of another type counts as absent, since
-//! the codecs have already refused such objects at the door.
+//! The functions work on trees and never fail: a member of an unexpected type counts as absent,
+//! because the codecs have refused such objects before.
 
 use jiff::Timestamp;
 use kinds::Tree;
@@ -10,17 +10,17 @@ use kinds::tree::Map;
 
 use crate::tree;
 
-/// The metadata, made where it is missing.
+/// Returns the metadata, which is added if it is missing.
 pub(crate) fn meta(object: &mut Tree) -> &mut Map {
     tree::ensure(object, &["metadata"])
 }
 
-/// One text of the metadata; empty when absent.
+/// Returns a string of the metadata; empty when absent.
 pub(crate) fn meta_text<'a>(object: &'a Tree, name: &str) -> &'a str {
     tree::text(object, &["metadata", name])
 }
 
-/// The name by which refusals call a new object: its own, or the beginning of the one it will get.
+/// Returns the name by which refusals refer to a new object: its name, or its `generateName`.
 pub(crate) fn shown_name(object: &Tree) -> &str {
     let name = meta_text(object, "name");
     if name.is_empty() {
@@ -30,7 +30,7 @@ pub(crate) fn shown_name(object: &Tree) -> &str {
     }
 }
 
-/// The finalizers.
+/// Returns the finalizers of the metadata.
 pub(crate) fn finalizers(object: &Tree) -> Vec<&str> {
     tree::list(object, &["metadata", "finalizers"])
         .iter()
@@ -38,7 +38,7 @@ pub(crate) fn finalizers(object: &Tree) -> Vec<&str> {
         .collect()
 }
 
-/// Replaces the finalizers; none leaves no member.
+/// Replaces the finalizers; an empty list removes the member.
 pub(crate) fn set_finalizers(object: &mut Tree, finalizers: Vec<String>) {
     if finalizers.is_empty() {
         meta(object).remove("finalizers");
@@ -47,27 +47,27 @@ pub(crate) fn set_finalizers(object: &mut Tree, finalizers: Vec<String>) {
     }
 }
 
-/// True when the object is being deleted.
+/// Returns true when the object has a deletion timestamp.
 pub(crate) fn terminating(object: &Tree) -> bool {
     !tree::at(object, &["metadata", "deletionTimestamp"]).is_null()
 }
 
-/// The condition of this type in `status.conditions`.
+/// Returns the condition of this type in `status.conditions`.
 pub(crate) fn condition<'a>(object: &'a Tree, kind: &str) -> Option<&'a Tree> {
     tree::list(object, &["status", "conditions"])
         .iter()
         .find(|condition| tree::text(condition, &["type"]) == kind)
 }
 
-/// A moment as the wire shows it: RFC 3339 in UTC with whole seconds.
+/// Formats a time as the wire has it: RFC 3339 in UTC with whole seconds.
 pub(crate) fn wire_time(moment: Timestamp) -> String {
     Timestamp::from_second(moment.as_second())
         .unwrap_or(moment)
         .to_string()
 }
 
-/// A time of the wire as a moment.
-pub(crate) fn moment(text: &str) -> Option<Timestamp> {
+/// Parses a time of the wire.
+pub(crate) fn parse_time(text: &str) -> Option<Timestamp> {
     text.parse().ok()
 }
 

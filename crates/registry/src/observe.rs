@@ -1,13 +1,12 @@
-//! What people learn about evictions beside the answer: figures, one log line each, events about
-//! refusals, and warnings about budgets that cannot work.
+//! Metrics, log lines, events and warnings about evictions.
 //!
-//! It must never decide, delay or fail a request. On the way of an eviction there are only counters
-//! and, for a refusal, a note in a bounded table; [`Registry::observe`] runs beside the requests,
-//! follows the store and writes the events. Figures are put together when somebody asks for them.
+//! Nothing here decides, delays or fails a request. An eviction only increments counters and, if it
+//! is refused, adds an entry to a bounded table. [`Registry::observe`] runs beside the requests,
+//! watches the store and writes the events. Metrics are rendered when they are scraped.
 //!
-//! Data flow: `pod/eviction.rs` fills a [`Sight`] while it works and hands it to
-//! [`Registry::observed`] with the answer; `counts` counts, `notices` collects what `tell` writes.
-//! `advice` looks at a budget that was just written. `render` prints.
+//! Data flow: `pod/eviction.rs` fills an [`Observation`] and passes it to [`Registry::observed`] with
+//! the answer; `counts` counts, `notices` collects the events that `tell` writes. `advice` checks a
+//! budget that was just written. `render` renders the metrics.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,24 +30,26 @@ use self::histogram::Histogram;
 use self::notices::Notices;
 use self::outcome::Outcome;
 use crate::Registry;
+use crate::facts::{BudgetFacts, PodFacts};
 use crate::key;
-use crate::record::{self, More};
+use crate::record;
 use crate::request::Refusal;
 use crate::resource::ResourceRef;
 use crate::target::Target;
 
-/// Granted evictions whose pods are waited for at the same time; what goes beyond is not measured.
+/// The most evicted pods whose end is awaited at the same time. The end of further ones is not
+/// measured.
 const MAX_LEAVING: usize = 50_000;
 
-/// The buckets of lags.
+/// The upper bounds of the buckets of lags, in milliseconds.
 const LAGS_MS: [u32; 13] = [
     1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 10_000, 60_000,
 ];
 
-/// What an eviction saw on its way. Filled in by the eviction, judged after its answer is known.
+/// What an eviction read. The eviction fills it in; it is evaluated with the answer.
 #[derive(Debug, Default)]
-pub(crate) struct Sight {
-    /// Nothing was to be stored.
+pub(crate) struct Observation {
+    /// True when the eviction was a dry run.
     pub(crate) dry_run: bool,
     /// The pod, if it was found.
     pub(crate) pod: Option<Arc<Record>>,
@@ -56,8 +57,8 @@ pub(crate) struct Sight {
     pub(crate) budgets: Vec<Arc<Record>>,
 }
 
-impl Sight {
-    /// The names of the budgets, joined by commas; mostly it is one.
+impl Observation {
+    /// Returns the names of the budgets, joined by commas; mostly there is one.
     fn budget_names(&self) -> String {
         let names: Vec<&str> = self
             .budgets
@@ -68,19 +69,18 @@ impl Sight {
     }
 }
 
-/// The memory of a registry for what it has observed.
+/// The metrics and pending events of a registry.
 #[derive(Debug)]
 pub(crate) struct Observer {
     counts: Counts,
     to_gone: Histogram,
     status_lag: Histogram,
-    /// How far the status of budgets was behind their pods, as the one who writes it tells.
+    /// How far the status of budgets was behind their pods, as the disruption controller measures it.
     pod_lag: Histogram,
-    /// When the evictions were granted whose pods are not gone, by the uid of the pod.
+    /// The times at which evictions were granted whose pods still exist, by the uid of the pod.
     leaving: Mutex<HashMap<String, Instant>>,
     notices: Notices,
-    /// True while somebody follows the store; otherwise nothing is collected that only he takes
-    /// out.
+    /// True while [`Registry::observe`] runs. Otherwise nothing is collected that only it removes.
     following: AtomicBool,
 }
 
@@ -101,7 +101,7 @@ impl Default for Observer {
     }
 }
 
-/// Ends the collecting when the one who follows the store is dropped.
+/// Ends the collection when the future of [`Registry::observe`] is dropped.
 struct Following<'a>(&'a AtomicBool);
 
 impl Drop for Following<'_> {
@@ -111,9 +111,9 @@ impl Drop for Following<'_> {
 }
 
 impl Registry {
-    /// Measures how long evicted pods and the status of budgets take, and writes the events about
-    /// refused evictions if the options ask for them. Runs until the store is closed; nothing waits
-    /// for it, and without it the registry answers the same.
+    /// Measures how long evicted pods take to end, and the status of budgets to follow its spec, and
+    /// writes events about refused evictions if the options enable them. Runs until the store is
+    /// closed. Requests are answered without it, too.
     pub async fn observe(&self) {
         let observer = self.observer();
         observer.following.store(true, Ordering::Relaxed);
@@ -125,20 +125,26 @@ impl Registry {
         }
     }
 
-    /// Takes note of how long the status of a budget lagged behind its pods. Whoever keeps the
-    /// status knows; the store cannot tell which change of a pod a status has counted.
-    pub fn budget_status_told(&self, lag: Duration) {
+    /// Records how long the status of a budget lagged behind its pods. Only the disruption controller
+    /// knows it: the store cannot see which change of a pod a status has counted.
+    pub fn record_budget_status_lag(&self, lag: Duration) {
         self.observer().pod_lag.observe(lag);
     }
 
-    /// Takes note of an eviction that has been answered; `refusal` is the answer if it was refused.
-    pub(crate) fn observed(&self, target: &Target, sight: &Sight, refusal: Option<&Refusal>) {
+    /// Counts and logs an eviction that has been answered; `refusal` is the answer if it was refused.
+    pub(crate) fn observed(
+        &self,
+        target: &Target,
+        observation: &Observation,
+        refusal: Option<&Refusal>,
+    ) {
         let observer = self.observer();
         let refused = refusal.map(|refusal| &*refusal.status);
-        let outcome = outcome::of(sight, refused);
-        let budget = sight.budget_names();
-        // Anybody can ask for pods of namespaces that do not exist; those get no series.
-        let known = sight.pod.is_some()
+        let outcome = outcome::of(observation, refused);
+        let budget = observation.budget_names();
+        // Requests for namespaces that do not exist get no series, or clients could create any
+        // number of them.
+        let known = observation.pod.is_some()
             || self
                 .store()
                 .get(&key::core("namespaces", "", &target.namespace))
@@ -152,25 +158,25 @@ impl Registry {
             user = %target.user.name,
             namespace = %target.namespace,
             pod = %target.name,
-            uid = %sight.pod.as_deref().map_or("", uid_of),
+            uid = %observation.pod.as_deref().map_or("", uid_of),
             budget = %budget,
             outcome = outcome.name(),
             reason = %refused.map_or_else(String::new, reason),
-            dry_run = sight.dry_run,
+            dry_run = observation.dry_run,
             "eviction answered"
         );
         match refused {
-            None if outcome == Outcome::Allowed => self.await_end(target, sight),
+            None if outcome == Outcome::Allowed => self.await_end(target, observation),
             Some(refused) if outcome.is_blocked() && self.options().refusal_events => {
-                observer.note_refusal(target, sight, refused)
+                observer.note_refusal(target, observation, refused)
             }
             _ => {}
         }
     }
 
-    fn await_end(&self, target: &Target, sight: &Sight) {
+    fn await_end(&self, target: &Target, observation: &Observation) {
         let observer = self.observer();
-        let Some(pod) = sight
+        let Some(pod) = observation
             .pod
             .as_deref()
             .filter(|_| observer.following.load(Ordering::Relaxed))
@@ -179,8 +185,8 @@ impl Registry {
         };
         let uid = uid_of(pod);
         observer.leave(uid);
-        // A pod that nothing has to stop is gone already, and its end may have been followed before
-        // it was waited for.
+        // A pod that needs no grace period is gone already, and the watch may have seen its end
+        // before it was awaited.
         if self
             .store()
             .get(&target.key())
@@ -213,7 +219,8 @@ impl Registry {
     }
 }
 
-/// Shows all events; false when some were missed and the watch has to begin anew.
+/// Passes on all events until the watch ends; returns false when it must be started again because
+/// events were missed.
 async fn ended(watch: &mut Watch, see: &mut impl FnMut(&StoreEvent)) -> bool {
     loop {
         match watch.next().await {
@@ -227,7 +234,7 @@ async fn ended(watch: &mut Watch, see: &mut impl FnMut(&StoreEvent)) -> bool {
 impl Observer {
     fn leave(&self, uid: &str) {
         let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
-        // Who evicts a pod again while it ends has been granted the same end.
+        // A pod that is evicted again while it ends is measured from the first eviction.
         if leaving.len() < MAX_LEAVING && !leaving.contains_key(uid) {
             leaving.insert(uid.to_owned(), Instant::now());
         }
@@ -250,12 +257,14 @@ impl Observer {
         }
     }
 
-    /// `behind` holds the budgets whose status does not know their spec yet, and since when.
+    /// Measures how long the status of a budget lags behind its spec. `behind` holds the budgets
+    /// whose status has not observed their spec yet, and since when.
     fn budget_changed(&self, behind: &mut HashMap<Arc<str>, Instant>, event: &StoreEvent) {
-        let budget = ResourceRef::built_in("policy", "v1", "poddisruptionbudgets")
-            .map(|resource| &record::facts(&resource, &event.record).more);
+        let budget: Option<&BudgetFacts> =
+            ResourceRef::built_in("policy", "v1", "poddisruptionbudgets")
+                .and_then(|resource| record::facts(&resource, &event.record).of_kind());
         match budget {
-            Some(More::Budget(budget)) if !event.removed && !budget.state.observed => {
+            Some(budget) if !event.removed && !budget.state.observed => {
                 behind
                     .entry(event.record.key.clone())
                     .or_insert_with(Instant::now);
@@ -270,15 +279,14 @@ impl Observer {
     }
 }
 
-/// The uid of a pod; empty for a record that is none.
+/// Returns the uid of a pod; empty for a record of another kind.
 fn uid_of(pod: &Record) -> &str {
-    match ResourceRef::built_in("", "v1", "pods").map(|pods| &record::facts(&pods, pod).more) {
-        Some(More::Pod(facts)) => &facts.uid,
-        _ => "",
-    }
+    let facts: Option<&PodFacts> = ResourceRef::built_in("", "v1", "pods")
+        .and_then(|pods| record::facts(&pods, pod).of_kind());
+    facts.map_or("", |pod| &pod.uid)
 }
 
-/// Why something was refused, as exactly as the answer says it.
+/// Returns the reason of a refusal: the causes that name a budget, or the message.
 fn reason(status: &Status) -> String {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     let causes: Vec<&str> = causes

@@ -1,6 +1,6 @@
-//! The options of writes and deletes: what they may hold, and how a body of `DeleteOptions` reads.
+//! Validation of the options of writes and deletes, and the body of a `DeleteOptions`.
 //!
-//! Pure; the words of the refusals are upstream's.
+//! Pure; the messages of the refusals are upstream's.
 
 use kinds::Tree;
 use kinds::json::{self, TypeMeta};
@@ -11,10 +11,10 @@ use crate::request::{Body, BodyForm, DeleteOptions, DeleteRequest, Refusal, Writ
 use crate::tree;
 
 const PROPAGATIONS: &[&str] = &["Foreground", "Background", "Orphan", "nil"];
-/// The scheme that upstream names when the body of a delete is of another kind.
+/// The name that upstream's refusal gives to its scheme when the body of a delete is of another kind.
 const META_SCHEME: &str = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27";
 
-/// 422 of an options kind.
+/// Returns the 422 for options of a kind.
 pub(crate) fn invalid(kind: &str, faults: &[FieldError]) -> Refusal {
     Status::invalid(
         GroupResource {
@@ -35,8 +35,8 @@ fn dry_run_faults(values: &[String]) -> Vec<FieldError> {
     vec![FieldError::not_supported("dryRun", &list, &["All"])]
 }
 
-/// True when nothing is to be stored; 422 for a value that does not exist. `kind` is the options'
-/// kind, for example `CreateOptions`.
+/// Returns true when the request is a dry run; 422 for an unknown value. `kind` is the kind of the
+/// options, for example `CreateOptions`.
 pub(crate) fn dry_run(options: &WriteOptions, kind: &str) -> Result<bool, Refusal> {
     let faults = dry_run_faults(&options.dry_run);
     if faults.is_empty() {
@@ -46,7 +46,8 @@ pub(crate) fn dry_run(options: &WriteOptions, kind: &str) -> Result<bool, Refusa
     }
 }
 
-/// The options of a delete: the body's when there is one that is not empty, otherwise the query's.
+/// Returns the options of a delete: those of the body unless it is empty, otherwise those of the
+/// query.
 pub(crate) fn of_delete(request: &DeleteRequest) -> Result<DeleteOptions, Refusal> {
     let options = match &request.body {
         Some(body) if !body.bytes.is_empty() => decode(body)?,
@@ -56,7 +57,7 @@ pub(crate) fn of_delete(request: &DeleteRequest) -> Result<DeleteOptions, Refusa
     Ok(options)
 }
 
-/// 422 for options that contradict themselves or hold what does not exist.
+/// Refuses options that exclude each other or have unknown values, with 422.
 pub(crate) fn validate_delete(options: &DeleteOptions) -> Result<(), Refusal> {
     let mut faults = Vec::new();
     match (&options.propagation_policy, options.orphan_dependents) {
@@ -119,7 +120,7 @@ fn decode(body: &Body) -> Result<DeleteOptions, Refusal> {
     Ok(of_tree(&tree))
 }
 
-/// `DeleteOptions` of a tree.
+/// Reads a `DeleteOptions` object.
 pub(crate) fn of_tree(options: &Tree) -> DeleteOptions {
     let text = |path: &[&str]| tree::at(options, path).as_str().map(str::to_owned);
     DeleteOptions {
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_and_the_old_switch_exclude_each_other() {
+    fn propagation_policy_and_orphan_dependents_exclude_each_other() {
         let options = DeleteOptions {
             propagation_policy: Some("Orphan".to_owned()),
             orphan_dependents: Some(true),

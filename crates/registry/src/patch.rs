@@ -1,5 +1,5 @@
-//! PATCH in its four languages: the patch is read before the commit, and applied inside it to the
-//! object as it is then, so that it meets a conflict only when it names a version itself.
+//! PATCH in its four languages. The patch is parsed before the commit and applied inside it to the
+//! present object, so that it conflicts only when it names a resource version itself.
 
 pub(crate) mod apply;
 
@@ -8,13 +8,13 @@ use kinds::patch::PatchError;
 use kinds::status::{Details, FieldError, GroupResource, Status};
 use kinds::{Tree, json, patch};
 
-use crate::body::{self, Expected};
-use crate::request::{Decoded, PatchKind, Refusal, Reply, WriteOptions};
+use crate::body::{self, ExpectedKind};
+use crate::request::{DecodedObject, PatchKind, Refusal, Reply, WriteOptions};
 use crate::target::Target;
-use crate::update::{self, Change, Origin};
+use crate::update::{self, ObjectChange, Origin};
 use crate::{Registry, convert, create, options, tree};
 
-/// A patch that has been read.
+/// A parsed patch.
 #[derive(Debug)]
 pub(crate) struct Patch {
     kind: PatchKind,
@@ -23,8 +23,8 @@ pub(crate) struct Patch {
 }
 
 impl Patch {
-    /// Reads a patch (apply excepted, see [`apply::parse`]) and checks the options that only some
-    /// languages have.
+    /// Parses a patch, except one of apply (see [`apply::parse`]), and checks the options that only
+    /// some languages have.
     pub(crate) fn parse(
         kind: PatchKind,
         bytes: &Bytes,
@@ -48,7 +48,7 @@ impl Patch {
     }
 }
 
-/// Refuses options that another patch language has, or that this one has not.
+/// Refuses options that this patch language does not have, and missing ones that it requires.
 pub(crate) fn check_options(kind: PatchKind, write: &WriteOptions) -> Result<(), Refusal> {
     let mut faults = Vec::new();
     if kind == PatchKind::Apply && write.field_manager.is_empty() {
@@ -71,7 +71,7 @@ pub(crate) fn check_options(kind: PatchKind, write: &WriteOptions) -> Result<(),
 }
 
 impl Registry {
-    /// Patches an object, or the part of it that the subresource is.
+    /// Patches an object, or the part of it that the subresource covers.
     pub(crate) async fn patch(
         &self,
         target: Target,
@@ -89,10 +89,10 @@ impl Registry {
         }
         let dry_run = options::dry_run(&write, "PatchOptions")?;
         let patch = Patch::parse(kind, &bytes, &write)?;
-        let change = Change {
+        let change = ObjectChange {
             target: &target,
             subresource,
-            is_noted: false,
+            has_managers: false,
             write: &write,
             origin: Origin::Patch,
         };
@@ -112,23 +112,23 @@ fn produce(
     old: Option<&Tree>,
     target: &Target,
     write: &WriteOptions,
-) -> Result<Decoded, Refusal> {
+) -> Result<DecodedObject, Refusal> {
     let old = old.ok_or_else(|| target.not_found())?;
-    let shown = convert::to_asked(target, old);
-    let mut patched = apply_to(patch, &shown, Expected::of(&target.resource), write)?;
+    let shown = convert::to_requested(target, old);
+    let mut patched = apply_to(patch, &shown, ExpectedKind::of(&target.resource), write)?;
     update::check_name(target, &patched.tree)?;
     create::check_place(target, &mut patched.tree)?;
     convert::to_stored(target, &mut patched.tree);
     Ok(patched)
 }
 
-/// What a patch makes of an object, checked against the object's type.
+/// Applies a patch to an object, and checks the result against the object's type.
 pub(crate) fn apply_to(
     patch: &Patch,
     old: &Tree,
-    expected: Expected<'_>,
+    expected: ExpectedKind<'_>,
     write: &WriteOptions,
-) -> Result<Decoded, Refusal> {
+) -> Result<DecodedObject, Refusal> {
     let patched = match patch.kind {
         PatchKind::Json => patch::json(old.clone(), patch.tree.clone()),
         PatchKind::Merge => patch::merge(old.clone(), patch.tree.clone()),
@@ -156,16 +156,18 @@ pub(crate) fn apply_to(
         .cloned()
         .chain(decoded.warnings)
         .collect();
-    body::judge(Decoded { tree, warnings }, write.field_validation, |list| {
-        refuse(format!("strict decoding error: {list}"))
-    })
+    body::judge(
+        DecodedObject { tree, warnings },
+        write.field_validation,
+        |list| refuse(format!("strict decoding error: {list}")),
+    )
 }
 
-/// A patched object in the form of its kind, as if it had come in a body.
+/// Returns a patched object in the canonical form of its kind, as the decoder of a body does.
 fn checked(
     patched: &Tree,
     old: &Tree,
-    expected: Expected<'_>,
+    expected: ExpectedKind<'_>,
 ) -> Result<json::DecodedTree, String> {
     if expected.custom.is_some() {
         return body::decode_json(&json::encode_untyped(patched), expected);
@@ -176,8 +178,8 @@ fn checked(
     Ok(json::DecodedTree { tree, warnings })
 }
 
-/// The patched object must still be of its kind; an absent kind is the same kind.
-fn check_type(patched: &Tree, expected: Expected<'_>) -> Result<(), String> {
+/// Checks that a patch has not changed the kind. An absent kind counts as unchanged.
+fn check_type(patched: &Tree, expected: ExpectedKind<'_>) -> Result<(), String> {
     let (api_version, kind) = (
         tree::text(patched, &["apiVersion"]),
         tree::text(patched, &["kind"]),
@@ -191,7 +193,8 @@ fn check_type(patched: &Tree, expected: Expected<'_>) -> Result<(), String> {
     body::check_type(&api_version, kind, expected)
 }
 
-/// 422 for a patch that makes what its type does not allow. Upstream names neither kind nor object.
+/// Returns the 422 for a patch whose result the type does not allow. As upstream's, it names neither
+/// kind nor object.
 fn invalid(shown: &str, why: &str) -> Refusal {
     let fault = FieldError::invalid("patch", &Tree::from(shown), why);
     Status::invalid(
@@ -205,7 +208,8 @@ fn invalid(shown: &str, why: &str) -> Refusal {
     .into()
 }
 
-/// The whole object as upstream shows it there: members sorted, the metadata in its own order.
+/// Renders an object as upstream's refusal does: members sorted, those of the metadata in the order
+/// of its type.
 fn shown(patched: &Tree) -> String {
     let meta = kinds::type_named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
     let member = |(name, value): (&str, &Tree)| {
@@ -222,7 +226,7 @@ fn shown(patched: &Tree) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// A patch error as the API answers it.
+/// Returns the answer of the API to a patch error.
 pub(crate) fn refusal(error: &PatchError) -> Refusal {
     let text = error.to_string();
     match error {
@@ -231,7 +235,7 @@ pub(crate) fn refusal(error: &PatchError) -> Refusal {
             Status::failure(413, "RequestEntityTooLarge", text, None).into()
         }
         PatchError::Rejected(why) => {
-            tracing::debug!(%why, "a patch could not be applied");
+            tracing::debug!(%why, "patch rejected");
             Status::failure(422, "Invalid", text, Some(Details::default())).into()
         }
         PatchError::Untyped(_) => Status::untyped(text).into(),

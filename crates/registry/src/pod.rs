@@ -1,4 +1,4 @@
-//! What only pods have: eviction and binding.
+//! The verbs that only pods have: eviction and binding.
 
 pub(crate) mod binding;
 pub(crate) mod eviction;

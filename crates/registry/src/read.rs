@@ -1,4 +1,4 @@
-//! GET of one object, also under the name of a subresource that shows the whole object.
+//! GET of one object, directly or through a subresource whose body is the whole object.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::Registry;
 use crate::request::{Refusal, Reply};
 use crate::target::Target;
 
-/// How long a read waits for a revision that is not there yet.
+/// How long a read waits for a revision that is newer than the store's.
 const FUTURE_WAIT: Duration = Duration::from_secs(3);
 
 impl Registry {
@@ -33,7 +33,7 @@ impl Registry {
         })
     }
 
-    /// Waits a little until the store has come to a revision.
+    /// Waits until the store has reached a revision; 504 after three seconds.
     pub(crate) async fn wait_for(&self, revision: Revision) -> Result<(), Refusal> {
         if self.store().revision() >= revision {
             return Ok(());
@@ -45,7 +45,7 @@ impl Registry {
         }
     }
 
-    /// 504 for a revision from the future.
+    /// Returns the 504 for a revision that the store has not reached.
     pub(crate) fn too_large(&self, revision: Revision, retry_after_seconds: u32) -> Refusal {
         let message = format!(
             "Timeout: Too large resource version: {}, current: {}",
@@ -66,7 +66,7 @@ impl Registry {
     }
 }
 
-/// A resource version as get and watch read it; none for "" and "0", which ask for nothing.
+/// Parses a resource version of a get or watch; `None` for "" and "0", which accept any revision.
 pub(crate) fn parse_version(text: &str) -> Result<Option<Revision>, Refusal> {
     if text.is_empty() {
         return Ok(None);
@@ -82,9 +82,9 @@ pub(crate) fn parse_version(text: &str) -> Result<Option<Revision>, Refusal> {
     }
 }
 
-/// What Go says about a number that is none.
+/// Returns Go's error for a string that is not an unsigned number.
 pub(crate) fn number_fault(text: &str) -> String {
-    let digits = !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_digit());
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let why = if digits {
         "value out of range"
     } else {

@@ -1,8 +1,11 @@
-//! What is kept beside an object's bytes so that nobody parses them again: labels, selectable
-//! fields, and for the kinds that evictions ask about the few figures that decide.
+//! Objects as records of the store: their bytes, and what is kept beside them so that readers do not
+//! parse them.
 //!
-//! Facts are made from the tree when an object is written, or from its bytes the first time
-//! somebody asks (after a restart). With them the trees of recent objects are kept (`recent.rs`).
+//! Beside the bytes lie the [`Facts`] of an object: its labels, its selectable fields and what its
+//! kind registers. They are made when the object is written, or by the first reader after a
+//! restart. The trees of recent objects are cached as well (`cache.rs`).
+//!
+//! This module knows no kind. `kind.rs` says which strategy makes an object's facts.
 
 mod cache;
 
@@ -16,50 +19,31 @@ use kinds::{Tree, json};
 use memchr::memmem;
 use store::{Record, Txn};
 
-use crate::custom::definition::{self, Definition};
 use crate::key;
 use crate::kind;
 use crate::object;
-use crate::pod::eviction::{BudgetFacts, PodFacts};
 use crate::resource::ResourceRef;
+use crate::strategy::KindFacts;
 use crate::tree as path;
 use cache::Slot;
 
 pub(crate) use cache::TreeCache;
 
-/// See the module.
+/// What is kept beside the bytes of one object. Never changes while the bytes do not.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
     /// Labels, sorted by key.
     pub(crate) labels: Vec<(String, String)>,
-    /// Selectable fields beyond name and namespace.
+    /// Selectable fields beyond name and namespace that have a value.
     pub(crate) fields: Vec<(Text, String)>,
-    /// What is particular about the kind.
-    pub(crate) more: More,
+    /// What the kind's strategy keeps.
+    kind: Option<KindFacts>,
     /// The object itself while it is cached.
     slot: Slot,
 }
 
-/// What only some kinds have.
-#[derive(Debug, Default)]
-pub(crate) enum More {
-    /// Nothing.
-    #[default]
-    None,
-    /// What an eviction asks of a pod.
-    Pod(PodFacts),
-    /// What an eviction asks of a budget.
-    Budget(Box<BudgetFacts>),
-    /// True for a namespace on its way out.
-    Namespace(bool),
-    /// What a definition of a custom kind says.
-    Definition(Option<Definition>),
-    /// Addresses and ports that a service holds.
-    Service(Vec<String>, Vec<i64>),
-}
-
 impl Facts {
-    /// The facts of a tree.
+    /// Makes the facts of an object.
     pub(crate) fn of(resource: &ResourceRef, tree: &Tree) -> Self {
         let rules = kind::rules(resource);
         let labels = path::entries(tree, &["metadata", "labels"])
@@ -81,33 +65,20 @@ impl Facts {
             })
             .filter(|(_, value)| !value.is_empty())
             .collect();
-        let more = match resource.group_and_plural() {
-            ("", "pods") => More::Pod(PodFacts::of(tree)),
-            ("policy", "poddisruptionbudgets") => More::Budget(Box::new(BudgetFacts::of(tree))),
-            ("", "namespaces") => {
-                More::Namespace(crate::admission::namespace::is_terminating(tree))
-            }
-            ("", "services") => More::Service(
-                crate::service::addresses(tree),
-                crate::service::node_ports(tree),
-            ),
-            _ if definition::is_definition(resource) => More::Definition(Definition::of(tree)),
-            _ => More::None,
-        };
         Self {
             labels,
             fields,
-            more,
-            slot: Slot::empty(),
+            kind: rules.facts(tree),
+            slot: Slot::default(),
         }
     }
 
-    /// True for a namespace on its way out.
-    pub(crate) fn is_terminating(&self) -> bool {
-        matches!(self.more, More::Namespace(true))
+    /// Returns what the kind's strategy keeps of the object, if it is of this type.
+    pub(crate) fn of_kind<T: 'static>(&self) -> Option<&T> {
+        self.kind.as_ref()?.downcast_ref()
     }
 
-    /// The value of one selectable field; `key` is the record's.
+    /// Returns the value of a selectable field, empty when it has none. `key` is the record's key.
     pub(crate) fn field<'a>(&'a self, key: &'a str, field: &str) -> &'a str {
         let (namespace, name) = key::namespace_and_name(key);
         match field {
@@ -132,54 +103,50 @@ impl Labels for Facts {
     }
 }
 
-/// The facts of a record, made now if nobody has asked before.
+/// Returns the facts of a record; the first call for a record parses it.
 pub(crate) fn facts<'a>(resource: &ResourceRef, record: &'a Record) -> &'a Facts {
-    static NOTHING: Facts = Facts {
-        labels: Vec::new(),
-        fields: Vec::new(),
-        more: More::None,
-        slot: Slot::empty(),
-    };
-    let memo = record
+    record
         .memo
-        .get_or_init(|| Arc::new(Facts::of(resource, &tree(&record.value))));
-    memo.downcast_ref::<Facts>().unwrap_or(&NOTHING)
+        .get_or_init(|| Arc::new(Facts::of(resource, &parse(&record.value))))
+        .downcast_ref()
+        .expect("only this module fills memos")
 }
 
-/// The object of a record, which is parsed only when it is not one of the recent ones.
+/// Returns the object of a record, which is parsed only when its tree is not cached.
 pub(crate) fn tree_of(cache: &TreeCache, resource: &ResourceRef, record: &Record) -> Tree {
     let mut parsed = None;
     let memo = record
         .memo
-        .get_or_init(|| Arc::new(Facts::of(resource, parsed.insert(tree(&record.value)))));
-    let Ok(facts) = Arc::clone(memo).downcast::<Facts>() else {
-        return tree(&record.value);
-    };
+        .get_or_init(|| Arc::new(Facts::of(resource, parsed.insert(parse(&record.value)))));
+    let facts: Arc<Facts> = Arc::clone(memo)
+        .downcast()
+        .expect("only this module fills memos");
     facts.slot.get().unwrap_or_else(|| {
-        let tree = parsed.unwrap_or_else(|| tree(&record.value));
+        let tree = parsed.unwrap_or_else(|| parse(&record.value));
         cache.insert(&facts, tree.clone(), record.value.len());
         tree
     })
 }
 
-/// Stored bytes as a tree. What we wrote ourselves parses; if a damaged store hands out something
-/// else it reads as null and the object looks empty, which is better than a panic.
-pub(crate) fn tree(bytes: &[u8]) -> Tree {
+/// Parses stored bytes. What this crate wrote always parses; bytes of a damaged store read as null,
+/// so that the object appears empty and the server goes on.
+pub(crate) fn parse(bytes: &[u8]) -> Tree {
     serde_json::from_slice(bytes).unwrap_or_else(|error| {
-        tracing::error!(%error, "a stored object does not parse");
+        tracing::error!(%error, "cannot parse a stored object");
         Tree::Null
     })
 }
 
-/// The bytes of an object.
+/// An encoded object.
 #[derive(Debug)]
-pub(crate) struct Encoded {
+pub(crate) struct EncodedObject {
     pub(crate) bytes: Bytes,
-    /// What parsing them gives, if that is known.
-    reread: Option<Tree>,
+    /// The tree that parsing the bytes gives, where the encoder knows it.
+    parsed: Option<Tree>,
 }
 
-/// The present state of an object: its tree as [`tree_of`] gives it, and its bytes.
+/// Pairs the tree that [`tree_of`] returned for a record with the record's bytes, as the state from
+/// which a successor is encoded.
 pub(crate) fn written<'a>(tree: &'a Tree, record: &'a Record) -> EncodedTree<'a> {
     EncodedTree {
         tree,
@@ -187,48 +154,48 @@ pub(crate) fn written<'a>(tree: &'a Tree, record: &'a Record) -> EncodedTree<'a>
     }
 }
 
-/// An object's bytes at a resource version; what it shares with an earlier state is taken from
-/// there.
+/// Encodes an object at a resource version. Parts that it shares with the earlier state are copied
+/// from that state's bytes.
 pub(crate) fn encode(
     resource: &ResourceRef,
     tree: &mut Tree,
     revision: u64,
     earlier: Option<EncodedTree<'_>>,
-) -> Encoded {
+) -> EncodedObject {
     set_revision(tree, revision);
-    let (bytes, reread) = json::encode_and_reread(tree, resource.ty, earlier);
+    let (bytes, parsed) = json::encode_and_reread(tree, resource.ty, earlier);
     debug_assert!(
         is_alike(&bytes, tree, resource),
-        "taken from an earlier state: {}",
+        "copied wrongly from an earlier state: {}",
         String::from_utf8_lossy(&bytes)
     );
     debug_assert!(
-        reread
+        parsed
             .as_ref()
-            .is_none_or(|reread| self::tree(&bytes) == *reread),
-        "{reread:?} is not what is written: {}",
+            .is_none_or(|parsed| parse(&bytes) == *parsed),
+        "{parsed:?} differs from the bytes: {}",
         String::from_utf8_lossy(&bytes)
     );
-    // A copy of its own: the buffer has more room than most objects need, and objects stay for
-    // long.
-    Encoded {
+    // The buffer has more capacity than most objects need, and records live long: copy the bytes
+    // into an allocation of their size.
+    EncodedObject {
         bytes: Bytes::copy_from_slice(&bytes),
-        reread,
+        parsed,
     }
 }
 
-/// Whether the bytes are those of the tree. An earlier state may be the work of an older program,
-/// which wrote the same in another form, so that what is read has to be the same.
+/// Returns true when the bytes encode the object. Bytes that were copied from a state of an older
+/// program may differ in form, but parse to an equal object.
 fn is_alike(bytes: &[u8], object: &Tree, resource: &ResourceRef) -> bool {
     let whole = json::encode(object, resource.ty);
-    whole == bytes || json::equal(&tree(&whole), &tree(bytes), resource.ty)
+    whole == bytes || json::equal(&parse(&whole), &parse(bytes), resource.ty)
 }
 
 fn set_revision(tree: &mut Tree, revision: u64) {
     object::meta(tree).insert("resourceVersion", revision.to_string().into());
 }
 
-/// Writes an object at the revision that its write takes, and gives back its record.
+/// Writes an object at the revision that the write takes, and returns its record.
 pub(crate) fn put(
     txn: &mut Txn,
     cache: &TreeCache,
@@ -236,11 +203,12 @@ pub(crate) fn put(
     key: &str,
     tree: Tree,
 ) -> Arc<Record> {
-    put_over(txn, cache, resource, key, tree, None)
+    replace(txn, cache, resource, key, tree, None)
 }
 
-/// The same for the successor of an earlier state.
-pub(crate) fn put_over(
+/// Writes the successor of an earlier state, and returns its record. Shared parts are copied from
+/// the earlier bytes.
+pub(crate) fn replace(
     txn: &mut Txn,
     cache: &TreeCache,
     resource: &ResourceRef,
@@ -252,89 +220,94 @@ pub(crate) fn put_over(
     put_encoded(txn, cache, resource, key, &tree, encoded)
 }
 
-/// The same for a tree that has been encoded at that revision.
+/// Writes an object that has been encoded for the revision that the write takes.
 pub(crate) fn put_encoded(
     txn: &mut Txn,
     cache: &TreeCache,
     resource: &ResourceRef,
     key: &str,
     tree: &Tree,
-    encoded: Encoded,
+    encoded: EncodedObject,
 ) -> Arc<Record> {
     let facts = Arc::new(Facts::of(resource, tree));
-    forget(txn, key);
-    if let Some(reread) = encoded.reread {
-        cache.insert(&facts, reread, encoded.bytes.len());
+    drop_tree(txn, key);
+    if let Some(parsed) = encoded.parsed {
+        cache.insert(&facts, parsed, encoded.bytes.len());
     }
     txn.put(key, encoded.bytes, Some(facts))
 }
 
-/// An object that is ready to be written: all that need not wait for its turn in the queue of
-/// commits is done.
-pub(crate) struct Ready {
-    encoded: Encoded,
+/// An object that was encoded before its commit, so that the commit, which excludes all others, only
+/// has to insert the revision.
+pub(crate) struct Prepared {
+    encoded: EncodedObject,
     facts: Arc<Facts>,
 }
 
-impl Ready {
-    /// The object as reading it will give it, with its bytes, but for its version; `None` when only
-    /// reading tells.
+impl Prepared {
+    /// Returns the object as parsing its bytes gives it, resource version excepted, with the bytes.
+    /// `None` when the encoder does not know it.
     pub(crate) fn written(&self) -> Option<EncodedTree<'_>> {
-        self.encoded.reread.as_ref().map(|tree| EncodedTree {
+        self.encoded.parsed.as_ref().map(|tree| EncodedTree {
             tree,
             bytes: &self.encoded.bytes,
         })
     }
 }
 
-/// Makes an object ready; the version that it has does not matter.
-pub(crate) fn ready(
+/// Encodes an object for a later write, whatever resource version it has.
+pub(crate) fn prepare(
     resource: &ResourceRef,
     mut tree: Tree,
     earlier: Option<EncodedTree<'_>>,
-) -> Ready {
+) -> Prepared {
     let encoded = encode(resource, &mut tree, 0, earlier);
     let facts = Arc::new(Facts::of(resource, &tree));
-    Ready { encoded, facts }
+    Prepared { encoded, facts }
 }
 
-/// Writes what is ready at the revision that its write takes, and gives back its record.
-pub(crate) fn put_ready(txn: &mut Txn, cache: &TreeCache, key: &str, ready: &Ready) -> Arc<Record> {
-    let record = put_passing(txn, key, ready);
-    if let Some(reread) = &ready.encoded.reread {
-        let mut tree = reread.clone();
+/// Writes a prepared object at the revision that the write takes, and returns its record.
+pub(crate) fn put_prepared(
+    txn: &mut Txn,
+    cache: &TreeCache,
+    key: &str,
+    prepared: &Prepared,
+) -> Arc<Record> {
+    let record = put_transient(txn, key, prepared);
+    if let Some(parsed) = &prepared.encoded.parsed {
+        let mut tree = parsed.clone();
         set_revision(&mut tree, record.modified.0);
         debug_assert!(
-            self::tree(&record.value) == tree,
-            "{key} is not what is written"
+            parse(&record.value) == tree,
+            "{key}: the cached tree differs from the bytes"
         );
-        cache.insert(&ready.facts, tree, record.value.len());
+        cache.insert(&prepared.facts, tree, record.value.len());
     }
     record
 }
 
-/// The same for a state that is mostly replaced or removed at once: hardly anybody will ask for its
-/// tree.
-pub(crate) fn put_passing(txn: &mut Txn, key: &str, ready: &Ready) -> Arc<Record> {
-    let bytes = at_revision(&ready.encoded.bytes, txn.next_revision().0);
-    let facts: Arc<Facts> = Arc::clone(&ready.facts);
-    // It may have been written before, at another version.
+/// Writes a prepared object without caching its tree: for a state that the same commit mostly
+/// replaces or removes.
+pub(crate) fn put_transient(txn: &mut Txn, key: &str, prepared: &Prepared) -> Arc<Record> {
+    let bytes = with_revision(&prepared.encoded.bytes, txn.next_revision().0);
+    let facts: Arc<Facts> = Arc::clone(&prepared.facts);
+    // An earlier run of the same commit may have cached the tree of another revision.
     facts.slot.clear();
-    forget(txn, key);
+    drop_tree(txn, key);
     txn.put(key, bytes, Some(facts))
 }
 
-/// Removes an object; its last event shows `last` at the revision of the removal.
+/// Removes an object. Watchers see `last` at the revision of the removal.
 pub(crate) fn remove(txn: &mut Txn, key: &str, last: &Bytes) -> Option<Arc<Record>> {
-    let bytes = at_revision(last, txn.next_revision().0);
-    forget(txn, key);
+    let bytes = with_revision(last, txn.next_revision().0);
+    drop_tree(txn, key);
     txn.remove(key, Some(bytes))
 }
 
-/// Forgets the tree of the state that is about to be replaced, which stays in the history for long.
-/// Who needs that state once more, because the commit is not visible yet or will not be made,
-/// parses it and keeps it again.
-fn forget(txn: &Txn, key: &str) {
+/// Drops the cached tree of the state that is about to be replaced, because its record stays in the
+/// history for long. A reader that still sees that state, before the commit is visible or after it
+/// was refused, parses and caches it again.
+fn drop_tree(txn: &Txn, key: &str) {
     if let Some(facts) = txn
         .peek(key)
         .and_then(|record| record.memo.get()?.downcast_ref::<Facts>())
@@ -343,11 +316,11 @@ fn forget(txn: &Txn, key: &str) {
     }
 }
 
-/// The same bytes with another resource version.
-pub(crate) fn at_revision(bytes: &Bytes, revision: u64) -> Bytes {
+/// Replaces the resource version in the bytes of an object.
+pub(crate) fn with_revision(bytes: &Bytes, revision: u64) -> Bytes {
     const MEMBER: &[u8] = b"\"resourceVersion\":\"";
-    // The member stands in the metadata, before anything that a user can nest; quotes inside of
-    // texts are escaped, so the first occurrence is the member itself.
+    // The member is in the metadata, before anything that a user can nest, and quotes inside of
+    // strings are escaped: the first occurrence is the member itself.
     let start = memmem::find(bytes, MEMBER).map(|found| found + MEMBER.len());
     let end = start.and_then(|start| Some(start + memchr::memchr(b'"', &bytes[start..])?));
     let (Some(start), Some(end)) = (start, end) else {
@@ -361,9 +334,9 @@ pub(crate) fn at_revision(bytes: &Bytes, revision: u64) -> Bytes {
     out.into()
 }
 
-/// The same object without a resource version, as the rehearsal of a create answers.
+/// Removes the resource version from the bytes of an object, as a dry run of a create answers.
 pub(crate) fn without_revision(resource: &ResourceRef, bytes: &[u8]) -> Bytes {
-    let mut tree = tree(bytes);
+    let mut tree = parse(bytes);
     object::meta(&mut tree).remove("resourceVersion");
     json::encode(&tree, resource.ty).into()
 }
@@ -373,14 +346,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_objects_own_version_is_replaced() {
+    fn only_the_resource_version_of_the_object_is_replaced() {
         let bytes = Bytes::from_static(
             br#"{"metadata":{"name":"a\"resourceVersion\":\"1","resourceVersion":"7","labels":{"resourceVersion":"7"}}}"#,
         );
-        let changed = at_revision(&bytes, 12);
-        let text = std::str::from_utf8(&changed).expect("text");
+        let changed = with_revision(&bytes, 12);
+        let json = std::str::from_utf8(&changed).expect("UTF-8");
         assert_eq!(
-            text,
+            json,
             r#"{"metadata":{"name":"a\"resourceVersion\":\"1","resourceVersion":"12","labels":{"resourceVersion":"7"}}}"#
         );
     }

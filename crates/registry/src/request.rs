@@ -1,4 +1,5 @@
-//! The closed request and reply types between the HTTP face (or any other caller) and the registry.
+//! The closed request and reply types between the HTTP server, or any other caller, and the
+//! registry.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use kinds::{Tree, status::Status};
 
 use crate::resource::ResourceRef;
 
-/// Who asks.
+/// The client of a request, as authenticated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct User {
     /// User name, for example `system:serviceaccount:kube-system:drainer`.
@@ -36,7 +37,7 @@ pub struct Request {
     pub verb: Verb,
 }
 
-/// What to do.
+/// What a request does.
 #[derive(Clone, Debug)]
 pub enum Verb {
     /// Read one object. `resource_version` as given (empty: the latest).
@@ -46,9 +47,9 @@ pub enum Verb {
     },
     /// Read a collection.
     List(ListOptions),
-    /// Follow a collection.
+    /// Watch a collection.
     Watch(ListOptions),
-    /// Make an object, or POST to a subresource (`eviction`, `binding`).
+    /// Create an object, or POST to a subresource (`eviction`, `binding`, `token`).
     Create {
         /// The body.
         body: Body,
@@ -64,7 +65,7 @@ pub enum Verb {
     },
     /// Change an object.
     Patch {
-        /// Which patch language.
+        /// The patch language.
         kind: PatchKind,
         /// The patch as sent (JSON, or YAML for apply).
         patch: Bytes,
@@ -73,22 +74,21 @@ pub enum Verb {
     },
     /// Delete one object.
     Delete(DeleteRequest),
-    /// Delete what a list would show.
+    /// Delete the objects that a list returns.
     DeleteCollection {
-        /// Which objects.
+        /// The selection of objects.
         list: ListOptions,
-        /// How.
+        /// The options of each deletion.
         delete: DeleteRequest,
     },
 }
 
-/// A body and the form it came in; the registry decodes it, since only it knows which kind is
-/// expected.
+/// A body as sent. The registry decodes it, because only the registry knows the expected kind.
 #[derive(Clone, Debug)]
 pub struct Body {
     /// The bytes as sent.
     pub bytes: Bytes,
-    /// How to read them.
+    /// Their encoding.
     pub form: BodyForm,
 }
 
@@ -129,7 +129,7 @@ pub struct WriteOptions {
     pub force: Option<bool>,
 }
 
-/// What to do with unknown and duplicate fields.
+/// The handling of unknown and duplicate fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FieldValidation {
     /// Drop them silently.
@@ -164,7 +164,7 @@ pub struct ListOptions {
     pub timeout_seconds: Option<u64>,
 }
 
-/// How to delete: a body that is not empty switches the options of the query off.
+/// The options of a delete. A body that is not empty overrides those of the query.
 #[derive(Clone, Debug, Default)]
 pub struct DeleteRequest {
     /// The body, if there was one that was not empty.
@@ -190,13 +190,13 @@ pub struct DeleteOptions {
     pub dry_run: Vec<String>,
 }
 
-/// What came of a request.
+/// The answer to a request that was not refused.
 #[expect(
     clippy::large_enum_variant,
     reason = "one lives per request, and is taken apart at once"
 )]
 pub enum Reply {
-    /// One object: its stored bytes (JSON, in the version asked for, without a trailing newline).
+    /// One object: its JSON in the requested version, without a trailing newline.
     Object {
         /// 200, 201 or 202.
         code: u16,
@@ -216,9 +216,9 @@ pub enum Reply {
         /// Each item's JSON.
         items: Vec<Bytes>,
     },
-    /// A watch. Ends when the client goes, the server stops or the time is up.
+    /// A watch. The stream ends at the timeout of the watch, or when the store closes.
     Watch(BoxStream<'static, WatchEvent>),
-    /// A `Status` that is an answer, not an error (a deletion, an eviction).
+    /// A `Status` that reports success (a deletion, an eviction).
     Status {
         /// The answer.
         status: Status,
@@ -238,7 +238,7 @@ pub struct WatchEvent {
     pub json: Bytes,
 }
 
-/// Why a request was not done, with the warnings that a refused body still earns.
+/// The refusal of a request, with the warnings about its body.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", status.message)]
 pub struct Refusal {
@@ -257,11 +257,11 @@ impl From<Status> for Refusal {
     }
 }
 
-/// An object as a tree with what its decoding noticed.
+/// A decoded object with the warnings of its decoding.
 #[derive(Clone, Debug)]
-pub struct Decoded {
+pub struct DecodedObject {
     /// The object.
     pub tree: Tree,
-    /// Unknown and duplicate fields, each as a client should read it (`unknown field "spec.x"`).
+    /// Unknown and duplicate fields, each as a message for the client (`unknown field "spec.x"`).
     pub warnings: Vec<String>,
 }

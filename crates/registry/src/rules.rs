@@ -1,9 +1,8 @@
-//! The rules of an eviction, pure, for programs that check or predict them: the model of the
-//! protocol in `testkit` runs on these functions and not on a paraphrase.
+//! The decision and the charge of an eviction as pure functions. The model of the protocol in
+//! `testkit` runs on them.
 //!
-//! Nothing here reads or writes the store. [`decide`] says what an eviction does to a pod under its
-//! budgets, [`charged`] what a budget looks like that has paid for it.
+//! [`decide`] returns what an eviction does to a pod under its budgets, [`charged`] changes a budget
+//! that pays for one.
 
-pub use crate::pod::eviction::{
-    BudgetFacts, Decision, NotAllowed, PodFacts, Preconditions, charged, decide,
-};
+pub use crate::facts::{BudgetFacts, NotAllowed, PodFacts};
+pub use crate::pod::eviction::{Decision, Preconditions, charged, decide};

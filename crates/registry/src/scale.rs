@@ -1,5 +1,5 @@
-//! The scale subresource: one small object for everything that has replicas. Reading makes it from
-//! the object, writing puts its one figure back, with the managers who own it.
+//! The scale subresource: one small object for every kind that has replicas. A read derives it from
+//! the object; a write sets the number of replicas, and the managers that own it.
 
 use bytes::Bytes;
 use kinds::Tree;
@@ -10,26 +10,26 @@ use kinds::selector;
 use kinds::status::{FieldError, GroupResource, Status};
 use kinds::tree::json;
 
-use crate::body::{self, Expected};
+use crate::body::{self, ExpectedKind};
 use crate::managers::{self, Author};
 use crate::patch::{self, Patch, apply};
-use crate::request::{Body, Decoded, PatchKind, Refusal, Reply, Verb, WriteOptions};
+use crate::request::{Body, DecodedObject, PatchKind, Refusal, Reply, Verb, WriteOptions};
 use crate::strategy::ScalePaths;
 use crate::target::Target;
-use crate::update::{self, Change, Origin};
+use crate::update::{self, ObjectChange, Origin};
 use crate::{Registry, options, read, record, tree};
 
-/// A scale that is asked for or written.
+/// A request to the scale of an object.
 #[derive(Clone)]
 struct Scaling<'a> {
-    /// The object whose scale it is.
+    /// The object that has the scale.
     target: &'a Target,
     sub: &'a Subresource,
     paths: ScalePaths,
 }
 
 impl Registry {
-    /// Answers a request to `scale`.
+    /// Carries out a request to `scale`.
     pub(crate) async fn scale(&self, target: Target, verb: Verb) -> Result<Reply, Refusal> {
         let sub = target
             .resource
@@ -73,7 +73,7 @@ impl Registry {
             .store()
             .get(&target.key())
             .ok_or_else(|| target.not_found())?;
-        let found = record::tree(&found.value);
+        let found = record::parse(&found.value);
         check_there(target, &found, &paths)?;
         let json = render(sub, &of(&found, &paths));
         Ok(Reply::Object {
@@ -90,18 +90,18 @@ impl Registry {
         write: &WriteOptions,
     ) -> Result<Reply, Refusal> {
         let dry_run = options::dry_run(write, "UpdateOptions")?;
-        let Decoded {
+        let DecodedObject {
             tree: sent,
             warnings,
         } = body::decode(
             body,
-            Expected::of_subresource(scaling.sub),
+            ExpectedKind::of_subresource(scaling.sub),
             write.field_validation,
         )?;
         update::check_name(scaling.target, &sent)?;
         let change = scaling.change(write, Origin::Put);
         let make = |scale: &Tree| {
-            Ok(Decoded {
+            Ok(DecodedObject {
                 tree: scaling.note(sent.clone(), scale, write),
                 warnings: Vec::new(),
             })
@@ -120,17 +120,18 @@ impl Registry {
         write: &WriteOptions,
     ) -> Result<Reply, Refusal> {
         let dry_run = options::dry_run(write, "PatchOptions")?;
-        let expected = Expected::of_subresource(scaling.sub);
+        let expected = ExpectedKind::of_subresource(scaling.sub);
         let change = scaling.change(write, Origin::Patch);
         let make = |scale: &Tree| {
-            // Who is refused is shown the scale, and not the managers that it has borrowed.
+            // The refusal quotes the scale, without the managers that it took over from its object.
             let mut shown = scale.clone();
             tree::take(&mut shown, &["metadata", "managedFields"]);
-            let Decoded { mut tree, warnings } = patch::apply_to(patch, &shown, expected, write)?;
+            let DecodedObject { mut tree, warnings } =
+                patch::apply_to(patch, &shown, expected, write)?;
             if managers::of(&tree).is_null() {
                 managers::put(&mut tree, managers::of(scale).clone());
             }
-            Ok(Decoded {
+            Ok(DecodedObject {
                 tree: scaling.note(tree, scale, write),
                 warnings,
             })
@@ -146,8 +147,8 @@ impl Registry {
     ) -> Result<Reply, Refusal> {
         patch::check_options(PatchKind::Apply, write)?;
         let dry_run = options::dry_run(write, "PatchOptions")?;
-        let expected = Expected::of_subresource(scaling.sub);
-        let Decoded {
+        let expected = ExpectedKind::of_subresource(scaling.sub);
+        let DecodedObject {
             tree: applied,
             warnings,
         } = apply::parse(bytes, scaling.target, expected)?;
@@ -172,14 +173,14 @@ impl Registry {
         Ok(reply)
     }
 
-    /// Carries a change of a scale out. `make` gets the scale as it is, with its managers, and
-    /// makes the new one, with the new managers.
+    /// Carries out a change of a scale. `make` returns the new scale with its managers for the
+    /// present one.
     async fn change_scale(
         &self,
         scaling: &Scaling<'_>,
-        change: &Change<'_>,
+        change: &ObjectChange<'_>,
         dry_run: bool,
-        make: impl Fn(&Tree) -> Result<Decoded, Refusal> + Send + Sync,
+        make: impl Fn(&Tree) -> Result<DecodedObject, Refusal> + Send + Sync,
     ) -> Result<Reply, Refusal> {
         let Scaling { target, sub, paths } = scaling;
         let produce = |old: Option<&Tree>| {
@@ -189,18 +190,18 @@ impl Registry {
                 &mut scale,
                 managers_of_scale(managers::of(old), &paths.spec_replicas.names()),
             );
-            let Decoded {
+            let DecodedObject {
                 tree: scale,
                 warnings,
             } = make(&scale)?;
             check(target, &scale)?;
-            Ok(Decoded {
+            Ok(DecodedObject {
                 tree: scaling.scaled(old, &scale),
                 warnings,
             })
         };
         let changed = self.change(change, dry_run, produce).await?;
-        let json = render(sub, &of(&record::tree(&changed.json), paths));
+        let json = render(sub, &of(&record::parse(&changed.json), paths));
         Ok(Reply::Object {
             code: 200,
             json,
@@ -210,19 +211,19 @@ impl Registry {
 }
 
 impl<'a> Scaling<'a> {
-    fn change(&self, write: &'a WriteOptions, origin: Origin) -> Change<'a> {
-        Change {
+    fn change(&self, write: &'a WriteOptions, origin: Origin) -> ObjectChange<'a> {
+        ObjectChange {
             target: self.target,
             subresource: "",
-            is_noted: true,
+            has_managers: true,
             write,
             origin,
         }
     }
 
-    /// A new scale with the managers that it has after an ordinary write.
+    /// Returns a new scale with the managers that it has after a write other than apply.
     fn note(&self, mut new: Tree, old: &Tree, write: &WriteOptions) -> Tree {
-        managers::note(
+        managers::record(
             &mut new,
             old,
             ApplySchema::BuiltIn(self.sub.ty),
@@ -231,7 +232,7 @@ impl<'a> Scaling<'a> {
         new
     }
 
-    /// The object with what its new scale says.
+    /// Returns the object with the replicas and the managers of its new scale.
     fn scaled(&self, old: &Tree, scale: &Tree) -> Tree {
         let mut object = old.clone();
         tree::put(
@@ -257,7 +258,7 @@ impl<'a> Scaling<'a> {
     }
 }
 
-/// An object of a custom kind that does not say how many it wants has no scale.
+/// Refuses an object of a custom kind that does not set its number of replicas: it has no scale.
 fn check_there(target: &Target, object: &Tree, paths: &ScalePaths) -> Result<(), Refusal> {
     if target.resource.is_custom() && tree::at(object, &paths.spec_replicas.names()).is_null() {
         let path = paths.spec_replicas.names().join(".");
@@ -290,13 +291,13 @@ fn check(target: &Target, scale: &Tree) -> Result<(), Refusal> {
     .into())
 }
 
-/// The scale of an object.
+/// Returns the scale of an object.
 fn of(object: &Tree, paths: &ScalePaths) -> Tree {
     let selector = match paths.selector.names().as_slice() {
         [] => &Tree::Null,
         names => tree::at(object, names),
     };
-    // Objects of custom kinds keep it as text.
+    // Objects of custom kinds hold the selector as a string.
     let selector = if let Tree::String(text) = selector {
         text.to_string()
     } else if paths.selector_is_map {

@@ -1,5 +1,5 @@
-//! Which objects a list or a watch shows: label and field selectors, compiled once and asked of the
-//! facts that lie beside each record.
+//! The label and field selectors of a list or a watch. They are compiled once for a request and
+//! matched against the facts beside each record.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    /// Compiles the selectors; 400 for those that cannot be understood.
+    /// Compiles the selectors; 400 when one is invalid or names an unknown field.
     pub(crate) fn of(target: &Target, options: &ListOptions) -> Result<Self, Refusal> {
         let refuse = |text: String| -> Refusal { Status::bad_request(text).into() };
         let labels = match options.label_selector.as_str() {
@@ -51,12 +51,12 @@ impl Selection {
         })
     }
 
-    /// True when every object is shown.
+    /// Returns true when the request has no selectors.
     pub(crate) fn is_everything(&self) -> bool {
         self.labels.is_none() && self.fields.is_none()
     }
 
-    /// Whether something that is not stored is shown, which has no labels.
+    /// Returns true when an object that is not stored, and has no labels, is selected.
     pub(crate) fn matches_fields<'a>(&self, field: impl Fn(&str) -> Cow<'a, str>) -> bool {
         let labels = self
             .labels
@@ -69,7 +69,7 @@ impl Selection {
                 .is_none_or(|selector| selector.matches(|name| Some(field(name))))
     }
 
-    /// Whether a record is shown.
+    /// Returns true when a record is selected.
     pub(crate) fn matches(&self, record: &Record) -> bool {
         if self.is_everything() {
             return true;

@@ -1,5 +1,5 @@
-//! The addresses and node ports of services: drawn inside the commit that stores the service, from
-//! what no other service holds.
+//! Allocation of cluster addresses and node ports. It happens inside the commit that stores the
+//! service, among those that no other service holds.
 
 use std::collections::HashSet;
 
@@ -9,50 +9,24 @@ use kinds::status::{FieldError, Status};
 use kinds::tree::json;
 use store::Txn;
 
-use crate::record::{self, More};
+use crate::facts::ServiceFacts;
 use crate::request::Refusal;
 use crate::resource::ResourceRef;
 use crate::strategy::service::needs_health_check;
-use crate::{Registry, object, tree};
+use crate::{Registry, object, record, tree};
 
-/// The node ports that Kubernetes hands out by default.
+/// The range of node ports that Kubernetes allocates by default.
 const NODE_PORTS: std::ops::RangeInclusive<i64> = 30000..=32767;
-/// How often a number is drawn before the free ones are walked in order.
-const DRAWS: usize = 16;
+/// How many random numbers are tried before the range is searched in order.
+const RANDOM_ATTEMPTS: usize = 16;
 
-/// True for the resource `services`.
+/// Returns true for the resource `services`.
 pub(crate) fn is_service(resource: &Resource) -> bool {
     resource.group.is_empty() && resource.plural == "services"
 }
 
-/// The cluster addresses that a service holds.
-pub(crate) fn addresses(service: &Tree) -> Vec<String> {
-    let first = tree::text(service, &["spec", "clusterIP"]);
-    let all = tree::list(service, &["spec", "clusterIPs"])
-        .iter()
-        .filter_map(Tree::as_str);
-    let mut held: Vec<String> = all
-        .chain([first])
-        .filter(|text| !text.is_empty() && *text != "None")
-        .map(str::to_owned)
-        .collect();
-    held.dedup();
-    held
-}
-
-/// The node ports that a service holds.
-pub(crate) fn node_ports(service: &Tree) -> Vec<i64> {
-    let ports = tree::list(service, &["spec", "ports"])
-        .iter()
-        .filter_map(|port| tree::int(port, &["nodePort"]));
-    ports
-        .chain(tree::int(service, &["spec", "healthCheckNodePort"]))
-        .filter(|port| *port != 0)
-        .collect()
-}
-
-/// Gives a service what its type asks for. What an update left out of what it had, its rules have
-/// put back already.
+/// Allocates the address and the ports that the type of a service needs. Values that an update left
+/// out have been restored by the service's strategy before.
 pub(crate) fn allocate(
     registry: &Registry,
     txn: &Txn,
@@ -73,21 +47,20 @@ pub(crate) fn allocate(
     Ok(())
 }
 
-/// What all other services hold.
+/// Returns the addresses and ports that all other services hold.
 fn held(txn: &Txn, uid: &str, name: Option<&str>) -> (HashSet<String>, HashSet<i64>) {
     let (mut addresses, mut ports) = (HashSet::new(), HashSet::new());
     let Some(services) = ResourceRef::built_in("", "v1", "services") else {
         return (addresses, ports);
     };
     for found in txn.range("services/") {
-        // Facts hold no uid; the name is enough to leave out the service itself.
+        // Facts have no uid. Only services of the same name are parsed to compare it.
         let itself = name.is_some_and(|name| found.key.ends_with(&format!("/{name}")))
-            && object::meta_text(&record::tree(&found.value), "uid") == uid;
-        if let (false, More::Service(its_addresses, its_ports)) =
-            (itself, &record::facts(&services, &found).more)
-        {
-            addresses.extend(its_addresses.iter().cloned());
-            ports.extend(its_ports);
+            && object::meta_text(&record::parse(&found.value), "uid") == uid;
+        let facts: Option<&ServiceFacts> = record::facts(&services, &found).of_kind();
+        if let (false, Some(others)) = (itself, facts) {
+            addresses.extend(others.addresses.iter().cloned());
+            ports.extend(&others.node_ports);
         }
     }
     (addresses, ports)
@@ -104,8 +77,12 @@ fn allocate_address(
         "None" => asked,
         "" => draw_address(registry, held)?,
         wanted => {
-            let kept =
-                old.is_some_and(|old| addresses(old).iter().any(|address| address == wanted));
+            let kept = old.is_some_and(|old| {
+                ServiceFacts::of(old)
+                    .addresses
+                    .iter()
+                    .any(|address| address == wanted)
+            });
             if held.contains(wanted) && !kept {
                 let text =
                     format!("failed to allocate IP {wanted}: provided IP is already allocated");
@@ -126,7 +103,7 @@ fn allocate_address(
     {
         spec.insert("clusterIPs", json!([address]));
     }
-    // Who has neither an address nor pods of its own may be reached over both families.
+    // As upstream, a headless service without a selector gets both address families.
     let is_free = address == "None" && spec.get("selector").is_none_or(tree::is_empty);
     if is_free && spec.get("ipFamilyPolicy").is_none_or(tree::is_empty) {
         spec.insert("ipFamilyPolicy", "RequireDualStack".into());
@@ -152,12 +129,12 @@ fn allocate_address(
 }
 
 fn draw_address(registry: &Registry, held: &HashSet<String>) -> Result<String, Refusal> {
-    // The first sixteen addresses are left to the system; the last is the broadcast address.
+    // The first sixteen addresses are reserved for the system; the last is the broadcast address.
     const FIRST: u64 = 16;
     const LAST: u64 = 0xfffe;
     let [one, two] = registry.options().service_network;
     let shown = |number: u64| format!("{one}.{two}.{}.{}", number >> 8, number & 0xff);
-    let drawn = (0..DRAWS).map(|_| FIRST + registry.entropy().below(LAST - FIRST + 1));
+    let drawn = (0..RANDOM_ATTEMPTS).map(|_| FIRST + registry.entropy().below(LAST - FIRST + 1));
     let free = drawn
         .chain(FIRST..=LAST)
         .map(shown)
@@ -176,7 +153,9 @@ fn allocate_ports(
     {
         return allocate_health_port(registry, service, &held);
     }
-    let kept = old.map(node_ports).unwrap_or_default();
+    let kept = old
+        .map(|old| ServiceFacts::of(old).node_ports)
+        .unwrap_or_default();
     let count = tree::list(service, &["spec", "ports"]).len();
     for place in 0..count {
         let asked = tree::int(
@@ -216,7 +195,8 @@ fn allocate_ports(
     allocate_health_port(registry, service, &held)
 }
 
-/// The port at which nodes tell a balancer whether they have a pod of the service.
+/// Allocates the port at which nodes report to a load balancer whether they run a pod of the
+/// service.
 fn allocate_health_port(
     registry: &Registry,
     service: &mut Tree,
@@ -234,7 +214,7 @@ fn allocate_health_port(
 
 fn draw_port(registry: &Registry, held: &HashSet<i64>) -> Result<i64, Refusal> {
     let width = u64::try_from(NODE_PORTS.end() - NODE_PORTS.start() + 1).unwrap_or(0);
-    let drawn = (0..DRAWS)
+    let drawn = (0..RANDOM_ATTEMPTS)
         .map(|_| NODE_PORTS.start() + i64::try_from(registry.entropy().below(width)).unwrap_or(0));
     let free = drawn.chain(NODE_PORTS).find(|port| !held.contains(port));
     free.ok_or_else(|| Status::internal("failed to allocate a nodePort: range is full").into())

@@ -6,26 +6,26 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kinds::status::Status;
 
+use crate::kind::Rules;
 use crate::record::TreeCache;
 use crate::request::{Refusal, User};
 use crate::resource::ResourceRef;
-use crate::strategy::Rules;
 use crate::{key, kind};
 
-/// What one request is about.
+/// The object or collection of one request, with its user and its time.
 #[derive(Clone)]
 pub(crate) struct Target {
-    /// The row that was asked for: its version is what the client speaks.
+    /// The row of the request, in whose version the client reads and writes.
     pub(crate) resource: ResourceRef,
-    /// The row whose form is kept in the store; mostly the same.
+    /// The row in whose version objects are stored; mostly the row of the request.
     pub(crate) stored: ResourceRef,
-    /// What is particular about the kind.
+    /// The rules that judge the request.
     pub(crate) rules: Rules,
     /// Empty for cluster-scoped kinds and for all namespaces.
     pub(crate) namespace: String,
     /// Empty for collections.
     pub(crate) name: String,
-    /// Who asks.
+    /// The client.
     pub(crate) user: Arc<User>,
     /// The time of the request.
     pub(crate) now: Timestamp,
@@ -72,7 +72,7 @@ impl Target {
         Ok(self.for_resource(resource.into()))
     }
 
-    /// The same for a place in it.
+    /// Returns this target with a namespace and a name, each of which may be empty.
     pub(crate) fn at(self, namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self {
             namespace: namespace.into(),
@@ -81,27 +81,27 @@ impl Target {
         }
     }
 
-    /// The key of the object.
+    /// Returns the key of the object.
     pub(crate) fn key(&self) -> String {
         key::of(&self.stored, &self.namespace, &self.name)
     }
 
-    /// The keys of the collection: all that begin with this.
+    /// Returns the prefix of all keys of the collection.
     pub(crate) fn prefix(&self) -> String {
         key::prefix(&self.stored, &self.namespace)
     }
 
-    /// 404 for the object.
+    /// Returns the 404 for the object.
     pub(crate) fn not_found(&self) -> Refusal {
         Status::not_found(self.resource.group_resource(), &self.name).into()
     }
 
-    /// 409 of optimistic concurrency.
+    /// Returns the 409 for a resource version that is not the object's.
     pub(crate) fn modified(&self) -> Refusal {
         Status::modified(self.resource.group_resource(), &self.name).into()
     }
 
-    /// 409 of an object that was replaced by another of its name.
+    /// Returns the 409 for a uid that is not the object's.
     pub(crate) fn replaced(&self, asked: &str, found: &str) -> Refusal {
         let place = if self.namespace.is_empty() {
             String::new()

@@ -1,38 +1,38 @@
-//! `serviceaccounts/token`: who may make tokens is said by the caller of the registry; the registry
-//! checks that the account is there and frames the answer.
+//! `serviceaccounts/token`: the registry checks that the account exists and builds the answer; the
+//! caller of the registry provides the issuer of tokens.
 
 use kinds::Tree;
 use kinds::status::{GroupResource, Status};
 use kinds::tree::json;
 
-use crate::body::{self, Expected};
+use crate::body::{self, ExpectedKind};
 use crate::request::{Body, Refusal, Reply, WriteOptions};
 use crate::target::Target;
 use crate::{Registry, object, options, record, tree};
 
-/// The shortest and the default life of a token, and the longest.
+/// The shortest, the default and the longest lifetime of a token, in seconds.
 const MIN_SECONDS: i64 = 600;
 const DEFAULT_SECONDS: i64 = 3600;
 const MAX_SECONDS: i64 = 1 << 32;
 
-/// What a token is to say.
+/// The claims of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
-    /// Namespace of the account.
+    /// Namespace of the service account.
     pub namespace: String,
-    /// Name of the account.
+    /// Name of the service account.
     pub name: String,
-    /// Uid of the account.
+    /// Uid of the service account.
     pub uid: String,
-    /// Who may accept the token.
+    /// The audiences that may accept the token.
     pub audiences: Vec<String>,
-    /// From when on it is of no use.
+    /// The time at which it expires.
     pub expires: jiff::Timestamp,
-    /// The object with which the token goes, if it is bound to one.
+    /// The object that the token is bound to, if any: the token is invalid after its deletion.
     pub bound: Option<Bound>,
 }
 
-/// An object with which a token goes. Its namespace is the account's, if it has one.
+/// An object that a token is bound to. If it is namespaced, its namespace is the account's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bound {
     /// The resource: `pods`, `secrets` or `nodes`.
@@ -46,17 +46,17 @@ pub struct Bound {
 /// The kinds to which tokens can be bound, with their resources.
 const BINDABLE: [(&str, &str); 3] = [("Pod", "pods"), ("Secret", "secrets"), ("Node", "nodes")];
 
-/// Makes tokens for service accounts.
+/// Issues tokens for service accounts.
 pub trait TokenIssuer: Send + Sync {
-    /// A token that says this.
+    /// Returns a signed token with these claims.
     fn issue(&self, claims: &Claims) -> String;
 
-    /// Who accepts a token for which nobody is named.
+    /// Returns the audience of tokens whose request names none.
     fn audience(&self) -> String;
 }
 
 impl Registry {
-    /// Answers a `TokenRequest`.
+    /// Issues the token of a `TokenRequest`.
     pub(crate) fn issue_token(
         &self,
         target: &Target,
@@ -68,18 +68,22 @@ impl Registry {
             .resource
             .subresource("token")
             .ok_or_else(Status::no_such_resource)?;
-        let decoded = body::decode(body, Expected::of_subresource(sub), write.field_validation)?;
+        let decoded = body::decode(
+            body,
+            ExpectedKind::of_subresource(sub),
+            write.field_validation,
+        )?;
         let account = self
             .store()
             .get(&target.key())
             .ok_or_else(|| target.not_found())?;
-        let uid = object::meta_text(&record::tree(&account.value), "uid").to_owned();
+        let uid = object::meta_text(&record::parse(&account.value), "uid").to_owned();
         let Some(issuer) = &self.options().tokens else {
             return Err(Status::unavailable("this server issues no service account tokens").into());
         };
         let mut request = decoded.tree;
         let asked = tree::int(&request, &["spec", "expirationSeconds"]).unwrap_or(DEFAULT_SECONDS);
-        check_life(asked)?;
+        check_lifetime(asked)?;
         let expires = target
             .now
             .saturating_add(jiff::SignedDuration::from_secs(asked))
@@ -122,7 +126,7 @@ impl Registry {
 }
 
 impl Registry {
-    /// The object to which a token is to be bound: it must be there, and a pod must run as the
+    /// Returns the object that a token is to be bound to. It must exist, and a pod must run under the
     /// account.
     fn bound(&self, target: &Target, asked: &Tree) -> Result<Option<Bound>, Refusal> {
         if asked.is_null() {
@@ -152,7 +156,7 @@ impl Registry {
             .store()
             .get(&place.key())
             .ok_or_else(|| place.not_found())?;
-        let found = record::tree(&found.value);
+        let found = record::parse(&found.value);
         if plural == "pods" && tree::text(&found, &["spec", "serviceAccountName"]) != target.name {
             let text = format!(
                 "cannot bind token to pod {:?} running with different service account name.",
@@ -184,8 +188,8 @@ impl Registry {
     }
 }
 
-/// 422 for a life that is too short or too long; the request itself has no name.
-fn check_life(seconds: i64) -> Result<(), Refusal> {
+/// Refuses a lifetime that is too short or too long, with 422.
+fn check_lifetime(seconds: i64) -> Result<(), Refusal> {
     let why = if seconds < MIN_SECONDS {
         "may not specify a duration less than 10 minutes"
     } else if seconds > MAX_SECONDS {

@@ -1,14 +1,14 @@
-//! Reading and changing trees without ceremony: what is absent reads as null, empty text or an
-//! empty list, as a Go struct would read.
+//! Access to the members of a tree by path. What is absent reads as null, zero, an empty string or
+//! an empty list, as in a Go struct.
 //!
-//! Knows no kinds. Everything in the registry that looks into an object goes through here.
+//! Knows no kinds.
 
 use kinds::Tree;
 use kinds::tree::Map;
 
 static NULL: Tree = Tree::Null;
 
-/// The value at a path of members; null when any part of it is missing.
+/// Returns the value at a path of members; null when any part of it is missing.
 pub(crate) fn at<'a>(tree: &'a Tree, path: &[&str]) -> &'a Tree {
     let mut here = tree;
     for name in path {
@@ -20,22 +20,22 @@ pub(crate) fn at<'a>(tree: &'a Tree, path: &[&str]) -> &'a Tree {
     here
 }
 
-/// The text at a path; empty when there is none.
+/// Returns the string at a path; empty when there is none.
 pub(crate) fn text<'a>(tree: &'a Tree, path: &[&str]) -> &'a str {
     at(tree, path).as_str().unwrap_or_default()
 }
 
-/// The whole number at a path.
+/// Returns the integer at a path.
 pub(crate) fn int(tree: &Tree, path: &[&str]) -> Option<i64> {
     at(tree, path).as_i64()
 }
 
-/// The truth value at a path; false when there is none.
+/// Returns the boolean at a path; false when there is none.
 pub(crate) fn flag(tree: &Tree, path: &[&str]) -> bool {
     at(tree, path).as_bool().unwrap_or_default()
 }
 
-/// The list at a path; empty when there is none.
+/// Returns the list at a path; empty when there is none.
 pub(crate) fn list<'a>(tree: &'a Tree, path: &[&str]) -> &'a [Tree] {
     at(tree, path)
         .as_array()
@@ -43,7 +43,7 @@ pub(crate) fn list<'a>(tree: &'a Tree, path: &[&str]) -> &'a [Tree] {
         .unwrap_or_default()
 }
 
-/// The list at a path, to change its items; empty when there is none.
+/// Returns the items of the list at a path for changes; empty when there is none.
 pub(crate) fn list_mut<'a>(tree: &'a mut Tree, path: &[&str]) -> &'a mut [Tree] {
     at_mut(tree, path)
         .and_then(Tree::as_array_mut)
@@ -51,7 +51,7 @@ pub(crate) fn list_mut<'a>(tree: &'a mut Tree, path: &[&str]) -> &'a mut [Tree] 
         .unwrap_or_default()
 }
 
-/// The members of the map at a path, in the order of their names.
+/// Returns the members of the map at a path, sorted by name.
 pub(crate) fn entries<'a>(tree: &'a Tree, path: &[&str]) -> Vec<(&'a str, &'a Tree)> {
     let mut all: Vec<(&str, &Tree)> = at(tree, path)
         .as_object()
@@ -63,7 +63,7 @@ pub(crate) fn entries<'a>(tree: &'a Tree, path: &[&str]) -> Vec<(&'a str, &'a Tr
     all
 }
 
-/// The value at a path, to change it.
+/// Returns the value at a path for changes.
 pub(crate) fn at_mut<'a>(tree: &'a mut Tree, path: &[&str]) -> Option<&'a mut Tree> {
     let mut here = tree;
     for name in path {
@@ -72,7 +72,7 @@ pub(crate) fn at_mut<'a>(tree: &'a mut Tree, path: &[&str]) -> Option<&'a mut Tr
     Some(here)
 }
 
-/// The structure at a path, made if it is missing. What stood in its way (null, a scalar) is
+/// Returns the map at a path, which is added if it is missing. A null or a scalar on the way is
 /// replaced, so that defaulting never fails.
 pub(crate) fn ensure<'a>(tree: &'a mut Tree, path: &[&str]) -> &'a mut Map {
     let mut here = as_map(tree);
@@ -89,20 +89,20 @@ fn as_map(tree: &mut Tree) -> &mut Map {
     tree.as_object_mut().expect("it was just made an object")
 }
 
-/// Puts a value at a path, making the structures on the way. A path without parts does nothing.
+/// Sets the value at a path, and adds the maps on the way. An empty path does nothing.
 pub(crate) fn put(tree: &mut Tree, path: &[&str], value: impl Into<Tree>) {
     if let Some((last, front)) = path.split_last() {
         ensure(tree, front).insert(*last, value.into());
     }
 }
 
-/// Takes the value at a path out of the tree.
+/// Removes the value at a path, and returns it.
 pub(crate) fn take(tree: &mut Tree, path: &[&str]) -> Option<Tree> {
     let (last, front) = path.split_last()?;
     at_mut(tree, front)?.as_object_mut()?.remove(last)
 }
 
-/// Makes `to` hold at `path` what `from` holds there, also nothing.
+/// Copies the value at a path from one tree to another; removes it there if it is absent.
 pub(crate) fn carry(from: &Tree, to: &mut Tree, path: &[&str]) {
     match at(from, path) {
         Tree::Null => {
@@ -112,7 +112,8 @@ pub(crate) fn carry(from: &Tree, to: &mut Tree, path: &[&str]) {
     }
 }
 
-/// True for what a Go struct cannot tell from absent: null, empty text, list or map.
+/// Returns true for null and for empty strings, lists and maps, which a Go struct does not
+/// distinguish from absent ones.
 pub(crate) fn is_empty(tree: &Tree) -> bool {
     match tree {
         Tree::Null => true,
@@ -123,7 +124,7 @@ pub(crate) fn is_empty(tree: &Tree) -> bool {
     }
 }
 
-/// Puts a default: only where there is nothing, or empty text.
+/// Sets a default: only where the value is absent, null or an empty string.
 pub(crate) fn fill(tree: &mut Tree, path: &[&str], value: impl Into<Tree>) {
     let here = at(tree, path);
     if here.is_null() || here.as_str() == Some("") {
@@ -137,7 +138,7 @@ mod tests {
     use kinds::tree::json;
 
     #[test]
-    fn what_is_absent_reads_as_empty() {
+    fn absent_members_read_as_empty() {
         let tree = json!({"spec": {"a": 1, "b": null}});
         assert_eq!(int(&tree, &["spec", "a"]), Some(1));
         assert_eq!(text(&tree, &["spec", "b", "c"]), "");
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn putting_makes_the_way_and_filling_keeps_what_is_there() {
+    fn put_adds_maps_and_fill_keeps_existing_values() {
         let mut tree = json!({"spec": null});
         put(&mut tree, &["spec", "x", "y"], 1);
         fill(&mut tree, &["spec", "x", "y"], 2);

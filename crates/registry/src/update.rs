@@ -1,17 +1,17 @@
-//! PUT, and the part that PUT and PATCH share: replace an object by one that is made from its
-//! present state, inside one commit.
+//! PUT, and the part that PUT and PATCH share: read an object, produce its new state and write it,
+//! inside one commit.
 //!
-//! Since the new state is made where the old one is read, a patch never collides; only a client
-//! that names a resource version can meet a conflict.
+//! Because the new state is produced where the old one is read, a patch never conflicts with another
+//! write. Only a client that names a resource version can get a conflict.
 
 use bytes::Bytes;
 use kinds::Tree;
 use kinds::status::{FieldError, Status};
 use store::{Record, Txn};
 
-use crate::body::{self, Expected};
-use crate::custom::definition;
-use crate::request::{Body, Decoded, Refusal, Reply, WriteOptions};
+use crate::body::{self, ExpectedKind};
+use crate::definition;
+use crate::request::{Body, DecodedObject, Refusal, Reply, WriteOptions};
 use crate::target::Target;
 use crate::{
     Registry, admission, convert, create, managers, namespace, object, options, read, record,
@@ -19,42 +19,42 @@ use crate::{
 };
 
 /// How an object is to be changed.
-pub(crate) struct Change<'a> {
-    /// Which object.
+pub(crate) struct ObjectChange<'a> {
+    /// The object.
     pub(crate) target: &'a Target,
-    /// Which part of it, as the rules know it; empty: the object itself.
+    /// The subresource that is written, as the rules name it; empty for the object itself.
     pub(crate) subresource: &'a str,
-    /// True when whoever makes the new state has noted the owners of its fields already.
-    pub(crate) is_noted: bool,
+    /// True when the new state comes with its managed fields.
+    pub(crate) has_managers: bool,
     /// The options of the request.
     pub(crate) write: &'a WriteOptions,
-    /// Where the new state comes from.
+    /// The origin of the new state.
     pub(crate) origin: Origin,
 }
 
-/// Where the new state of an object comes from.
+/// The origin of an object's new state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// The client sent all of it.
+    /// PUT: the client sent all of it.
     Put,
-    /// It was made from the present state.
+    /// PATCH: it was produced from the present state.
     Patch,
-    /// It was made by apply.
+    /// Server-side apply: it was merged with the present state, or creates the object.
     Apply,
 }
 
-/// What came of a change.
+/// The result of a change.
 pub(crate) struct Changed {
     /// The object as it is now.
     pub(crate) json: Bytes,
-    /// True when there was none before.
+    /// True when the change created the object.
     pub(crate) created: bool,
-    /// What the client should know.
+    /// Warnings for the client.
     pub(crate) warnings: Vec<String>,
 }
 
 impl Registry {
-    /// Replaces an object, or the part of it that the subresource is.
+    /// Replaces an object, or the part of it that the subresource covers.
     pub(crate) async fn update(
         &self,
         target: Target,
@@ -63,27 +63,27 @@ impl Registry {
         write: WriteOptions,
     ) -> Result<Reply, Refusal> {
         let dry_run = options::dry_run(&write, "UpdateOptions")?;
-        let Decoded {
+        let DecodedObject {
             tree: mut sent,
             mut warnings,
         } = body::decode(
             &body,
-            Expected::of(&target.resource),
+            ExpectedKind::of(&target.resource),
             write.field_validation,
         )?;
         check_name(&target, &sent)?;
         create::check_place(&target, &mut sent)?;
         convert::to_stored(&target, &mut sent);
-        let change = Change {
+        let change = ObjectChange {
             target: &target,
             subresource,
-            is_noted: false,
+            has_managers: false,
             write: &write,
             origin: Origin::Put,
         };
         let changed = self
             .change(&change, dry_run, |_| {
-                Ok(Decoded {
+                Ok(DecodedObject {
                     tree: sent.clone(),
                     warnings: Vec::new(),
                 })
@@ -99,15 +99,15 @@ impl Registry {
         })
     }
 
-    /// Carries a change out; `produce` makes the new state from the present one (none: there is no
-    /// such object yet).
+    /// Carries out a change. `produce` returns the new state for the present one, which is `None` when
+    /// the object does not exist; it runs again when the commit is retried.
     pub(crate) async fn change(
         &self,
-        change: &Change<'_>,
+        change: &ObjectChange<'_>,
         dry_run: bool,
-        produce: impl Fn(Option<&Tree>) -> Result<Decoded, Refusal> + Send + Sync,
+        produce: impl Fn(Option<&Tree>) -> Result<DecodedObject, Refusal> + Send + Sync,
     ) -> Result<Changed, Refusal> {
-        self.commit_or_rehearse(dry_run, |txn| match txn.get(&change.target.key()) {
+        self.commit_or_dry_run(dry_run, |txn| match txn.get(&change.target.key()) {
             Some(found) => self.change_in(txn, change, dry_run, &found, &produce),
             None if may_create(change) => self.create_in(txn, change, dry_run, &produce),
             None => Err(change.target.not_found()),
@@ -118,16 +118,16 @@ impl Registry {
     fn create_in(
         &self,
         txn: &mut Txn,
-        change: &Change<'_>,
+        change: &ObjectChange<'_>,
         dry_run: bool,
-        produce: &impl Fn(Option<&Tree>) -> Result<Decoded, Refusal>,
+        produce: &impl Fn(Option<&Tree>) -> Result<DecodedObject, Refusal>,
     ) -> Result<Changed, Refusal> {
-        let Change { target, write, .. } = change;
-        let Decoded {
+        let ObjectChange { target, write, .. } = change;
+        let DecodedObject {
             tree: mut object,
             mut warnings,
         } = produce(None)?;
-        // A client that names a uid or a version means an object that it has seen.
+        // A client that names a uid or a version refers to an object that existed.
         let uid = object::meta_text(&object, "uid");
         if change.origin == Origin::Put && !uid.is_empty() {
             return Err(target.replaced(uid, ""));
@@ -139,7 +139,7 @@ impl Registry {
         }
         object::meta(&mut object).remove("resourceVersion");
         let draft = self.draft(txn, target, object, |object| {
-            if !change.is_noted {
+            if !change.has_managers {
                 managers::created(object, target, write);
             }
         })?;
@@ -160,14 +160,14 @@ impl Registry {
     fn change_in(
         &self,
         txn: &mut Txn,
-        change: &Change<'_>,
+        change: &ObjectChange<'_>,
         dry_run: bool,
         found: &Record,
-        produce: &impl Fn(Option<&Tree>) -> Result<Decoded, Refusal>,
+        produce: &impl Fn(Option<&Tree>) -> Result<DecodedObject, Refusal>,
     ) -> Result<Changed, Refusal> {
         let target = change.target;
         let old = record::tree_of(&target.trees, &target.stored, found);
-        let Decoded {
+        let DecodedObject {
             tree: mut new,
             mut warnings,
         } = produce(Some(&old))?;
@@ -179,7 +179,7 @@ impl Registry {
             admission::mutate_update(target, &mut new, &old);
         }
         rules.prepare_update(&context, &mut new, &old);
-        if !change.is_noted {
+        if !change.has_managers {
             let author = managers::Author::new(target, change.subresource, change.write);
             managers::updated(&mut new, &old, target, &author);
         }
@@ -200,7 +200,7 @@ impl Registry {
             definition::settle(txn, target, tree::text(&old, &["spec", "group"]));
         }
         let json = if dry_run {
-            record::at_revision(&json, found.modified.0)
+            record::with_revision(&json, found.modified.0)
         } else {
             json
         };
@@ -212,8 +212,8 @@ impl Registry {
     }
 }
 
-/// Writes the new state, or nothing when it is the old one, or removes the object when this change
-/// took away what had held it.
+/// Writes the new state, unless it equals the old one. Removes the object instead when this change
+/// removed the last finalizer of a terminating object.
 fn store_change(
     txn: &mut Txn,
     target: &Target,
@@ -231,8 +231,8 @@ fn store_change(
         next,
         Some(record::written(old, found)),
     );
-    // Trees tell apart what the wire does not.
-    if encoded.bytes == record::at_revision(&found.value, next) {
+    // Trees that differ may still encode to equal bytes.
+    if encoded.bytes == record::with_revision(&found.value, next) {
         return found.value.clone();
     }
     if !is_released(target, &new, old) {
@@ -247,13 +247,13 @@ fn store_change(
         .value
         .clone();
     }
-    // Watchers see the object as it was last stored; the client sees what it has just written.
+    // As upstream: the watch event has the state that was last stored, the answer the new one.
     record::remove(txn, &found.key, &found.value);
     definition::release(txn, target, &target.resource);
     encoded.bytes
 }
 
-/// True when nothing holds a terminating object any more.
+/// Returns true when the change removed the last thing that kept a terminating object.
 fn is_released(target: &Target, new: &Tree, old: &Tree) -> bool {
     if namespace::is_namespace(&target.stored) {
         return namespace::is_released(new);
@@ -264,8 +264,9 @@ fn is_released(target: &Target, new: &Tree, old: &Tree) -> bool {
         && tree::int(new, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0) == 0
 }
 
-/// PUT makes what does not exist for the kinds where it always has; apply does for every kind.
-fn may_create(change: &Change<'_>) -> bool {
+/// Returns true when the change may create its object: apply may for every kind, PUT for the kinds
+/// where upstream's does.
+fn may_create(change: &ObjectChange<'_>) -> bool {
     let allowed = match change.origin {
         Origin::Put => change.target.rules.allow_create_on_update(),
         Origin::Patch => false,
@@ -274,7 +275,7 @@ fn may_create(change: &Change<'_>) -> bool {
     allowed && change.subresource.is_empty()
 }
 
-/// 400 when the body is about another object than the path.
+/// Refuses a body that names another object than the path, with 400.
 pub(crate) fn check_name(target: &Target, object: &Tree) -> Result<(), Refusal> {
     let name = object::meta_text(object, "name");
     let text = if name.is_empty() {
@@ -293,8 +294,8 @@ pub(crate) fn check_name(target: &Target, object: &Tree) -> Result<(), Refusal> 
     Err(Status::bad_request(text).into())
 }
 
-/// The uid and the version that the client names must be those of the object.
-fn check_identity(change: &Change<'_>, new: &mut Tree, old: &Tree) -> Result<(), Refusal> {
+/// Checks that uid and resource version of the new state, where given, are those of the object.
+fn check_identity(change: &ObjectChange<'_>, new: &mut Tree, old: &Tree) -> Result<(), Refusal> {
     let target = change.target;
     check_name(target, new)?;
     let (uid, found) = (object::meta_text(new, "uid"), object::meta_text(old, "uid"));
@@ -308,7 +309,7 @@ fn check_identity(change: &Change<'_>, new: &mut Tree, old: &Tree) -> Result<(),
     )
 }
 
-fn check_version(change: &Change<'_>, asked: &str, found: &str) -> Result<(), Refusal> {
+fn check_version(change: &ObjectChange<'_>, asked: &str, found: &str) -> Result<(), Refusal> {
     let target = change.target;
     if asked == found {
         return Ok(());

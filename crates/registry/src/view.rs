@@ -5,7 +5,7 @@ use std::sync::Arc;
 use store::{Index, Record, Snapshot, Txn};
 
 /// The state of the store at one revision.
-pub(crate) trait View {
+pub(crate) trait StoreView {
     /// Returns the record of a key.
     fn record(&self, key: &str) -> Option<Arc<Record>>;
     /// Returns all records whose key begins with `prefix`, in the order of their keys.
@@ -14,7 +14,7 @@ pub(crate) trait View {
     fn indexed(&self, index: &Index, term: &str) -> impl Iterator<Item = Arc<Record>>;
 }
 
-impl View for Snapshot {
+impl StoreView for Snapshot {
     fn record(&self, key: &str) -> Option<Arc<Record>> {
         self.get(key)
     }
@@ -28,7 +28,7 @@ impl View for Snapshot {
     }
 }
 
-impl View for Txn {
+impl StoreView for Txn {
     fn record(&self, key: &str) -> Option<Arc<Record>> {
         self.get(key)
     }

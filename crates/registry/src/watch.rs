@@ -1,9 +1,10 @@
-//! WATCH: the changes of a collection from a revision on, as a stream.
+//! WATCH: the changes of a collection after a revision, as a stream.
 //!
-//! A watch that names no revision first shows what is there, each object as ADDED, and then the
-//! marked bookmark if the client takes bookmarks. An object that stops matching the selectors is
-//! DELETED for this watcher, as it last matched. The stream ends when its time is up or the store
-//! closes; a watcher that falls behind the bounded history gets an ERROR event with 410.
+//! A watch that names no revision first returns each existing object as ADDED, and then, to a client
+//! that accepts bookmarks, the bookmark that ends the initial events. For an object that stops
+//! matching the selectors the watcher gets DELETED with its last matching state. The stream ends at
+//! its timeout or when the store closes. A watcher that falls behind the bounded history gets an
+//! ERROR event with 410.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,17 +23,18 @@ use crate::selection::Selection;
 use crate::target::Target;
 use crate::{Registry, options, read, record};
 
-/// A client that gives no time is sent away after half an hour to an hour, so that load moves.
+/// The shortest timeout of a watch whose client gives none. A random time up to as long is added, so
+/// that not all clients reconnect at once.
 const DEFAULT_TIMEOUT_SECONDS: u64 = 1800;
-/// How often a client that takes bookmarks learns how far it has come.
+/// The interval of bookmarks.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
-/// And once more shortly before the watch ends, so that it can go on from there.
+/// How long before the end of a watch its last bookmark is sent, from which the client continues.
 const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 /// The annotation of the bookmark that ends the initial events.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
 impl Registry {
-    /// Answers a watch.
+    /// Watches a collection.
     pub(crate) fn watch(&self, target: Target, options: ListOptions) -> Result<Reply, Refusal> {
         check_watch(&options)?;
         let selection = Selection::of(&target, &options)?;
@@ -64,13 +66,13 @@ impl Registry {
             ready,
             end,
             bookmark: options.allow_bookmarks.then(|| next_bookmark(now, end)),
-            told: from,
+            sent: from,
             over: false,
         };
         Ok(Reply::Watch(stream::unfold(watcher, Watcher::next).boxed()))
     }
 
-    /// What is there now, as events, and the revision from which to go on.
+    /// Returns the existing objects as events, and the revision after which the watch continues.
     fn initial_events(
         &self,
         target: &Target,
@@ -99,13 +101,13 @@ struct Watcher {
     target: Target,
     selection: Selection,
     feed: store::Watch,
-    /// Events to be handed out before the feed is asked again.
+    /// Events that are returned before the feed is polled again.
     ready: VecDeque<WatchEvent>,
     end: Instant,
-    /// When the next bookmark is due; none for clients that take none.
+    /// When the next bookmark is due; `None` for clients that accept none.
     bookmark: Option<Instant>,
-    /// The revision that the client knows of.
-    told: Revision,
+    /// The newest revision that the client has seen.
+    sent: Revision,
     over: bool,
 }
 
@@ -119,7 +121,7 @@ impl Watcher {
                 return None;
             }
             let bookmark = self.bookmark.unwrap_or(self.end);
-            // The time is looked at last: what has happened is told before the watch ends.
+            // The timeout is polled last: events that have happened are sent before the watch ends.
             tokio::select! {
                 biased;
                 events = self.feed.next() => match events {
@@ -139,25 +141,25 @@ impl Watcher {
     fn take(&mut self, events: &[Arc<StoreEvent>]) {
         for event in events {
             if let Some(shown) = self.render(event) {
-                self.told = event.revision;
+                self.sent = event.revision;
                 self.ready.push_back(shown);
             }
         }
     }
 
-    /// A bookmark if the client has fallen behind what it could know, and the time of the next.
+    /// Returns a bookmark if the client has not seen the newest revision, and schedules the next.
     fn mark(&mut self) {
         let now = Instant::now();
         self.bookmark = Some(next_bookmark(now, self.end)).filter(|next| *next < self.end);
         let progress = self.feed.progress();
-        if progress > self.told {
-            self.told = progress;
+        if progress > self.sent {
+            self.sent = progress;
             self.ready
                 .push_back(bookmark_at(&self.target, progress, false));
         }
     }
 
-    /// How this watcher sees a change; none when it is none of its business.
+    /// Returns the event that a change is for this watcher; `None` when it does not concern it.
     fn render(&self, event: &StoreEvent) -> Option<WatchEvent> {
         let before = event
             .previous
@@ -184,9 +186,9 @@ impl Watcher {
     }
 }
 
-/// An object that no longer matches, as it last matched, at the revision of the change.
+/// Returns the last matching state of an object, at the revision of the change that ended the match.
 fn last_match(last: &Record, revision: Revision) -> Bytes {
-    record::at_revision(&last.value, revision.0)
+    record::with_revision(&last.value, revision.0)
 }
 
 fn next_bookmark(now: Instant, end: Instant) -> Instant {
@@ -225,7 +227,7 @@ fn too_old(compacted: &store::Compacted) -> WatchEvent {
     }
 }
 
-/// 422 for options that a watch does not know or that do not go together.
+/// Refuses options that are unknown or exclude each other, with 422.
 fn check_watch(options: &ListOptions) -> Result<(), Refusal> {
     const MATCH: &str = "resourceVersionMatch";
     let mut faults = Vec::new();

@@ -2,7 +2,7 @@
 
 use kinds::Tree;
 
-use crate::view::View;
+use crate::view::StoreView;
 use crate::{object, record, tree};
 
 /// Where the classes are, how they are marked, and what names them in the object.
@@ -30,7 +30,7 @@ pub(super) const INGRESS: Defaulted = Defaulted {
 };
 
 /// Names the default class where none is named. Of several defaults the youngest counts.
-pub(super) fn mutate(view: &impl View, defaulted: &Defaulted, object: &mut Tree) {
+pub(super) fn mutate(view: &impl StoreView, defaulted: &Defaulted, object: &mut Tree) {
     let is_named = !tree::at(object, &["spec", defaulted.field]).is_null()
         || !tree::at(object, &["metadata", "annotations", defaulted.annotation]).is_null();
     if is_named {
@@ -38,7 +38,7 @@ pub(super) fn mutate(view: &impl View, defaulted: &Defaulted, object: &mut Tree)
     }
     let classes = view
         .records(defaulted.classes)
-        .map(|class| record::tree(&class.value));
+        .map(|class| record::parse(&class.value));
     let marked = classes
         .filter(|class| tree::text(class, &["metadata", "annotations", defaulted.mark]) == "true");
     let age = |class: &Tree| object::meta_text(class, "creationTimestamp").to_owned();

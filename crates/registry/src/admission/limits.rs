@@ -8,21 +8,21 @@ use kinds::status::Status;
 use crate::key;
 use crate::request::Refusal;
 use crate::target::Target;
-use crate::view::View;
+use crate::view::StoreView;
 use crate::{object, record, tree};
 
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 
 /// The items of all LimitRanges of the target's namespace.
-fn limits(view: &impl View, target: &Target) -> Vec<Tree> {
+fn limits(view: &impl StoreView, target: &Target) -> Vec<Tree> {
     let prefix = key::core("limitranges", &target.namespace, "");
     view.records(&prefix)
-        .flat_map(|range| tree::list(&record::tree(&range.value), &["spec", "limits"]).to_vec())
+        .flat_map(|range| tree::list(&record::parse(&range.value), &["spec", "limits"]).to_vec())
         .collect()
 }
 
 /// Fills in what containers leave out.
-pub(super) fn mutate(view: &impl View, target: &Target, pod: &mut Tree) {
+pub(super) fn mutate(view: &impl StoreView, target: &Target, pod: &mut Tree) {
     let mut notes = Vec::new();
     for limit in limits(view, target)
         .iter()
@@ -65,7 +65,7 @@ fn fill(container: &mut Tree, member: &str, defaults: &Tree) -> Vec<String> {
 }
 
 /// 403 when a container or the whole pod is outside of the bounds.
-pub(super) fn validate(view: &impl View, target: &Target, pod: &Tree) -> Result<(), Refusal> {
+pub(super) fn validate(view: &impl StoreView, target: &Target, pod: &Tree) -> Result<(), Refusal> {
     let mut faults = Vec::new();
     for limit in &limits(view, target) {
         let kind = tree::text(limit, &["type"]);

@@ -3,13 +3,14 @@
 
 use kinds::status::{GroupResource, Status, StatusCause};
 
+use crate::facts::NamespaceFacts;
 use crate::key;
+use crate::namespace;
 use crate::record;
 use crate::request::Refusal;
 use crate::resource::ResourceRef;
 use crate::target::Target;
-use crate::view::View;
-use crate::{namespace, object};
+use crate::view::StoreView;
 
 const NAMESPACES: GroupResource<'static> = GroupResource {
     group: "",
@@ -19,7 +20,7 @@ const NAMESPACES: GroupResource<'static> = GroupResource {
 const IMMORTAL: &[&str] = &["default", "kube-system", "kube-public"];
 
 /// 404 when the target's namespace is not there, 403 when it is being deleted.
-pub(crate) fn check(view: &impl View, target: &Target) -> Result<(), Refusal> {
+pub(crate) fn check(view: &impl StoreView, target: &Target) -> Result<(), Refusal> {
     if target.namespace.is_empty() {
         return Ok(());
     }
@@ -30,7 +31,8 @@ pub(crate) fn check(view: &impl View, target: &Target) -> Result<(), Refusal> {
     let Some(resource) = ResourceRef::built_in("", "v1", "namespaces") else {
         return Ok(());
     };
-    if record::facts(&resource, &found).is_terminating() {
+    let facts: Option<&NamespaceFacts> = record::facts(&resource, &found).of_kind();
+    if facts.is_some_and(|namespace| namespace.terminating) {
         Err(terminating(target))
     } else {
         Ok(())
@@ -64,10 +66,4 @@ pub(crate) fn check_delete(target: &Target) -> Result<(), Refusal> {
         .into());
     }
     Ok(())
-}
-
-/// Whether a namespace's tree says that it is on its way out.
-pub(crate) fn is_terminating(namespace: &kinds::Tree) -> bool {
-    object::terminating(namespace)
-        || crate::tree::text(namespace, &["status", "phase"]) == "Terminating"
 }

@@ -8,13 +8,17 @@ use crate::record::TreeCache;
 use crate::request::Refusal;
 use crate::resource::ResourceRef;
 use crate::target::Target;
-use crate::view::View;
+use crate::view::StoreView;
 use crate::{object, record, tree};
 
 const CLASSES: &str = "priorityclasses.scheduling.k8s.io/";
 
 /// Looks the class up, or takes the default one, and writes priority and preemption policy.
-pub(super) fn mutate(view: &impl View, target: &Target, pod: &mut Tree) -> Result<(), Refusal> {
+pub(super) fn mutate(
+    view: &impl StoreView,
+    target: &Target,
+    pod: &mut Tree,
+) -> Result<(), Refusal> {
     let name = tree::text(pod, &["spec", "priorityClassName"]).to_owned();
     let class = if name.is_empty() {
         default_class(view, &target.trees)
@@ -48,7 +52,7 @@ pub(super) fn mutate(view: &impl View, target: &Target, pod: &mut Tree) -> Resul
 
 /// 403 for a class that is to be the default beside another one.
 pub(super) fn validate_class(
-    view: &impl View,
+    view: &impl StoreView,
     target: &Target,
     class: &Tree,
 ) -> Result<(), Refusal> {
@@ -65,7 +69,7 @@ pub(super) fn validate_class(
     Err(Status::forbidden(target.resource.group_resource(), name, why).into())
 }
 
-fn named(view: &impl View, target: &Target, pod: &Tree, name: &str) -> Result<Tree, Refusal> {
+fn named(view: &impl StoreView, target: &Target, pod: &Tree, name: &str) -> Result<Tree, Refusal> {
     let found = view.record(&format!("{CLASSES}{name}"));
     found
         .map(|class| class_tree(&target.trees, &class))
@@ -79,7 +83,7 @@ fn named(view: &impl View, target: &Target, pod: &Tree, name: &str) -> Result<Tr
 }
 
 /// Of several defaults the lowest counts, so that nobody is raised by an accident.
-fn default_class(view: &impl View, trees: &TreeCache) -> Option<Tree> {
+fn default_class(view: &impl StoreView, trees: &TreeCache) -> Option<Tree> {
     let classes = view.records(CLASSES).map(|class| class_tree(trees, &class));
     classes
         .filter(|class| tree::flag(class, &["globalDefault"]))
@@ -88,7 +92,7 @@ fn default_class(view: &impl View, trees: &TreeCache) -> Option<Tree> {
 
 fn class_tree(trees: &TreeCache, class: &Record) -> Tree {
     ResourceRef::built_in("scheduling.k8s.io", "v1", "priorityclasses").map_or_else(
-        || record::tree(&class.value),
+        || record::parse(&class.value),
         |classes| record::tree_of(trees, &classes, class),
     )
 }

@@ -8,12 +8,12 @@ use kinds::status::Status;
 use crate::key;
 use crate::request::Refusal;
 use crate::target::Target;
-use crate::view::View;
+use crate::view::StoreView;
 use crate::{record, tree};
 
 /// 403 for a resize that asks for more than the pod's node has, or whose node cannot resize.
 pub(super) fn validate(
-    view: &impl View,
+    view: &impl StoreView,
     target: &Target,
     new: &Tree,
     old: &Tree,
@@ -25,7 +25,7 @@ pub(super) fn validate(
     }
     let why = match view.record(&key::core("nodes", "", name)) {
         None => Some(format!("node {name:?} not found")),
-        Some(found) => obstacle(&record::tree(&found.value), new),
+        Some(found) => obstacle(&record::parse(&found.value), new),
     };
     why.map_or(Ok(()), |why| {
         Err(Status::forbidden(target.resource.group_resource(), &target.name, why).into())

@@ -6,13 +6,17 @@ use kinds::status::Status;
 use super::service_account::push;
 use crate::request::Refusal;
 use crate::target::Target;
-use crate::view::View;
+use crate::view::StoreView;
 use crate::{object, record, tree};
 
 const CLASSES: &str = "runtimeclasses.node.k8s.io/";
 
 /// Fills in what the class of a pod says, and refuses what contradicts it.
-pub(super) fn mutate(view: &impl View, target: &Target, pod: &mut Tree) -> Result<(), Refusal> {
+pub(super) fn mutate(
+    view: &impl StoreView,
+    target: &Target,
+    pod: &mut Tree,
+) -> Result<(), Refusal> {
     let class = class(view, target, pod)?.unwrap_or_default();
     overhead(target, pod, tree::at(&class, &["overhead", "podFixed"]))?;
     for (key, value) in tree::entries(&class, &["scheduling", "nodeSelector"]) {
@@ -36,14 +40,14 @@ pub(super) fn mutate(view: &impl View, target: &Target, pod: &mut Tree) -> Resul
     Ok(())
 }
 
-fn class(view: &impl View, target: &Target, pod: &Tree) -> Result<Option<Tree>, Refusal> {
+fn class(view: &impl StoreView, target: &Target, pod: &Tree) -> Result<Option<Tree>, Refusal> {
     let name = tree::text(pod, &["spec", "runtimeClassName"]);
     if name.is_empty() {
         return Ok(None);
     }
     let found = view
         .record(&format!("{CLASSES}{name}"))
-        .map(|found| record::tree(&found.value));
+        .map(|found| record::parse(&found.value));
     let missing = || {
         refuse(
             target,

@@ -13,7 +13,7 @@ use crate::record::TreeCache;
 use crate::request::Refusal;
 use crate::resource::ResourceRef;
 use crate::target::Target;
-use crate::view::View;
+use crate::view::StoreView;
 use crate::{Registry, record, tree};
 
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -58,7 +58,7 @@ fn account_of(pod: &Tree) -> &str {
 /// Names the account, and mounts its token.
 pub(crate) fn mutate(
     registry: &Registry,
-    view: &impl View,
+    view: &impl StoreView,
     target: &Target,
     pod: &mut Tree,
 ) -> Result<(), Refusal> {
@@ -172,7 +172,7 @@ fn add_pull_secrets(pod: &mut Tree, account: &Tree) {
 
 fn account_tree(trees: &TreeCache, account: &Record) -> Tree {
     ResourceRef::built_in("", "v1", "serviceaccounts").map_or_else(
-        || record::tree(&account.value),
+        || record::parse(&account.value),
         |accounts| record::tree_of(trees, &accounts, account),
     )
 }

@@ -6,7 +6,7 @@ use kinds::status::FieldError;
 use kinds::tree::Text;
 
 use super::{CustomVersion, default, validate};
-use crate::strategy::{Context, FieldNames, ScalePaths, Strategy};
+use crate::strategy::{FieldNames, ScalePaths, Strategy, StrategyContext};
 use crate::tree::{at, carry};
 
 /// Members of which the generation does not tell.
@@ -28,21 +28,31 @@ impl Strategy for CustomVersion {
         default(object, &self.schema);
     }
 
-    fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
+    fn prepare_update(&self, context: &StrategyContext<'_>, new: &mut Tree, old: &Tree) {
         if context.subresource == "status" {
             keep_metadata(new, old);
         }
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         validate(object, None, &self.schema)
     }
 
-    fn validate_update(&self, _context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        _context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         validate(new, Some(old), &self.schema)
     }
 
-    fn warnings(&self, _context: &Context<'_>, _new: &Tree, _old: Option<&Tree>) -> Vec<String> {
+    fn warnings(
+        &self,
+        _context: &StrategyContext<'_>,
+        _new: &Tree,
+        _old: Option<&Tree>,
+    ) -> Vec<String> {
         Vec::new()
     }
 

@@ -1,43 +1,46 @@
-//! What a delete does to an object, pure: the object as it is, its kind's grace and the options go
-//! in; the next state comes out. Spec: `registry/rest/delete.go` and `registry/generic` upstream.
+//! The decision of a delete, pure: from the object, its kind's grace period and the options to the
+//! object's next state. Follows `registry/rest/delete.go` and `registry/generic` upstream.
 
 use jiff::{SignedDuration, Timestamp};
 use kinds::Tree;
+use kinds::status::{GroupResource, Status};
 
+use crate::kind::Rules;
 use crate::object;
 use crate::request::{DeleteOptions, Refusal};
-use crate::strategy::{DefaultPropagation, Rules};
+use crate::strategy::DefaultPropagation;
 use crate::tree;
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 
-/// What is to be done with the object.
+/// What a delete does to the object.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Step {
-    /// Nothing: its grace is running and the request does not shorten it.
+pub(crate) enum DeleteStep {
+    /// Nothing: its grace period is running, and the request does not shorten it.
     Wait,
-    /// Write this state; the object stays for a while.
+    /// Writes this state; the object stays until its grace period and its finalizers have ended.
     Mark(Tree),
-    /// Write this state and remove the object at once.
+    /// Writes this state, then removes the object.
     MarkAndRemove(Tree),
-    /// Remove the object as it is.
+    /// Removes the object as it is.
     Remove,
 }
 
-/// Checks the preconditions and decides. `kind` is the name of the kind for the refusals.
+/// Checks the preconditions and decides. `kind` names the kind in a refusal.
 pub(crate) fn decide(
     object: &Tree,
     kind: &str,
     rules: &Rules,
     options: &DeleteOptions,
     now: Timestamp,
-) -> Result<Step, Refusal> {
+) -> Result<DeleteStep, Refusal> {
     check_preconditions(object, kind, options)?;
     Ok(next(object, rules, options, now))
 }
 
-/// 409 when the object is not the one that was meant. Unlike in an eviction, empty texts count.
+/// Refuses with 409 when a precondition does not hold. Unlike in an eviction, an empty resource
+/// version is a precondition, too.
 fn check_preconditions(object: &Tree, kind: &str, options: &DeleteOptions) -> Result<(), Refusal> {
     let name = object::meta_text(object, "name");
     let (uid, version) = (
@@ -45,19 +48,17 @@ fn check_preconditions(object: &Tree, kind: &str, options: &DeleteOptions) -> Re
         object::meta_text(object, "resourceVersion"),
     );
     match (&options.uid, &options.resource_version) {
-        (Some(asked), _) if asked != uid => Err(super::uid_conflict(kind, name, asked, uid)),
-        (_, Some(asked)) if asked != version => {
-            Err(super::version_conflict(kind, name, asked, version))
-        }
+        (Some(asked), _) if asked != uid => Err(uid_conflict(kind, name, asked, uid)),
+        (_, Some(asked)) if asked != version => Err(version_conflict(kind, name, asked, version)),
         _ => Ok(()),
     }
 }
 
-fn next(object: &Tree, rules: &Rules, options: &DeleteOptions, now: Timestamp) -> Step {
-    // A negative grace is one second, wherever it stands.
+fn next(object: &Tree, rules: &Rules, options: &DeleteOptions, now: Timestamp) -> DeleteStep {
+    // As upstream, a negative grace period counts as one second.
     let requested = options.grace_period_seconds.map(positive);
     let marked = match grace(object, rules, requested, now) {
-        Grace::Running => return Step::Wait,
+        Grace::Running => return DeleteStep::Wait,
         Grace::Marked(tree, seconds) => Some((tree, seconds)),
         Grace::None => None,
     };
@@ -66,17 +67,17 @@ fn next(object: &Tree, rules: &Rules, options: &DeleteOptions, now: Timestamp) -
         Some((mut tree, seconds)) => {
             object::set_finalizers(&mut tree, finalizers.clone());
             if seconds > 0 || !finalizers.is_empty() {
-                Step::Mark(tree)
+                DeleteStep::Mark(tree)
             } else {
-                Step::MarkAndRemove(tree)
+                DeleteStep::MarkAndRemove(tree)
             }
         }
-        None if finalizers.is_empty() => Step::Remove,
+        None if finalizers.is_empty() => DeleteStep::Remove,
         None => {
             let mut tree = object.clone();
             object::set_finalizers(&mut tree, finalizers);
             mark_at_once(&mut tree, now);
-            Step::Mark(tree)
+            DeleteStep::Mark(tree)
         }
     }
 }
@@ -85,18 +86,19 @@ fn positive(seconds: i64) -> i64 {
     if seconds < 0 { 1 } else { seconds }
 }
 
-/// What became of the grace period.
+/// The effect of a delete on the grace period.
 enum Grace {
-    /// The kind has none, or it has run out.
+    /// The kind has no grace period, or it has ended.
     None,
-    /// It is running, and the request does not shorten it.
+    /// The grace period is running, and the request does not shorten it.
     Running,
-    /// It begins, or becomes shorter: the object with its new marks, and the seconds.
+    /// The grace period starts or becomes shorter: the object with its deletion timestamp, and the
+    /// seconds.
     Marked(Tree, i64),
 }
 
 fn grace(object: &Tree, rules: &Rules, requested: Option<i64>, now: Timestamp) -> Grace {
-    let Some(deadline) = object::moment(object::meta_text(object, "deletionTimestamp")) else {
+    let Some(deadline) = object::parse_time(object::meta_text(object, "deletionTimestamp")) else {
         let Some(seconds) = rules.grace_seconds(object, requested).map(positive) else {
             return Grace::None;
         };
@@ -107,7 +109,7 @@ fn grace(object: &Tree, rules: &Rules, requested: Option<i64>, now: Timestamp) -
     };
     let running =
         tree::int(object, &["metadata", "deletionGracePeriodSeconds"]).map_or(0, positive);
-    // Kinds without grace are marked with 0 and land here as well.
+    // Objects of kinds without a grace period have 0 seconds, and end here as well.
     if running == 0 || rules.grace_seconds(object, requested).is_none() {
         return Grace::None;
     }
@@ -115,8 +117,8 @@ fn grace(object: &Tree, rules: &Rules, requested: Option<i64>, now: Timestamp) -
         Some(seconds) if seconds < running => {
             let mut tree = object.clone();
             let shorter = later(deadline, seconds - running);
-            // A deadline that the shorter grace puts into the past is now; a second stays, so that
-            // the node may still end the pod in order.
+            // If the shorter period has already passed, one second remains, in which the node can
+            // still stop the pod in order.
             let (deadline, seconds) = if shorter < now {
                 (now, seconds.min(1))
             } else {
@@ -141,12 +143,12 @@ fn mark(object: &mut Tree, deadline: Timestamp, seconds: i64) {
     meta.insert("deletionGracePeriodSeconds", seconds.into());
 }
 
-/// Marks an object that only its finalizers hold.
+/// Sets the deletion timestamp of an object that only its finalizers keep.
 fn mark_at_once(object: &mut Tree, now: Timestamp) {
     if tree::int(object, &["metadata", "deletionGracePeriodSeconds"]).is_none() {
         raise_generation(object);
     }
-    let deadline = object::moment(object::meta_text(object, "deletionTimestamp"))
+    let deadline = object::parse_time(object::meta_text(object, "deletionTimestamp"))
         .filter(|deadline| *deadline <= now);
     mark(object, deadline.unwrap_or(now), 0);
 }
@@ -159,8 +161,8 @@ fn raise_generation(object: &mut Tree) {
     }
 }
 
-/// The finalizers that the options leave on the object: those of the garbage collector come and go,
-/// others stay as they are.
+/// Returns the finalizers that the options leave on the object: they add or remove those of the
+/// garbage collector, and keep all others.
 pub(crate) fn finalizers(object: &Tree, rules: &Rules, options: &DeleteOptions) -> Vec<String> {
     let present = object::finalizers(object);
     let wanted = propagation(&present, rules, options);
@@ -190,4 +192,36 @@ fn propagation(present: &[&str], rules: &Rules, options: &DeleteOptions) -> Opti
         (None, None) if rules.default_propagation() == DefaultPropagation::Orphan => Some(ORPHAN),
         (None, None) => None,
     }
+}
+
+/// Returns the 409 for a uid that is not the object's.
+pub(crate) fn uid_conflict(kind: &str, name: &str, asked: &str, found: &str) -> Refusal {
+    let why = format!(
+        "the UID in the precondition ({asked}) does not match the UID in record ({found}). The object might have been deleted and then recreated"
+    );
+    Status::conflict(
+        GroupResource {
+            group: "",
+            resource: kind,
+        },
+        name,
+        why,
+    )
+    .into()
+}
+
+/// Returns the 409 for a resource version that is not the object's.
+pub(crate) fn version_conflict(kind: &str, name: &str, asked: &str, found: &str) -> Refusal {
+    let why = format!(
+        "the ResourceVersion in the precondition ({asked}) does not match the ResourceVersion in record ({found}). The object might have been modified"
+    );
+    Status::conflict(
+        GroupResource {
+            group: "",
+            resource: kind,
+        },
+        name,
+        why,
+    )
+    .into()
 }

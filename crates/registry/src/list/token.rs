@@ -1,5 +1,5 @@
-//! The token with which a client asks for the next page: the revision of its first page and the key
-//! at which the page before ended. It is text that clients do not look into, in upstream's form.
+//! The continue token: the revision of a list's first page, and the key at which the last page ended.
+//! It is opaque to clients and has upstream's form.
 
 use base64::Engine;
 use base64::alphabet::URL_SAFE;
@@ -11,16 +11,16 @@ use store::Revision;
 use crate::request::Refusal;
 
 const VERSION: &str = "meta.k8s.io/v1";
-/// Bits that no byte needs are not looked at, as in Go.
+/// Trailing bits are ignored, as Go does.
 const BASE64: GeneralPurpose =
     GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
 
-/// Where the next page begins.
+/// The position of the next page.
 #[derive(Debug, PartialEq)]
 pub(super) struct Token {
-    /// The snapshot to read; none: the newest, for a list that may be inconsistent.
+    /// The revision to read; `None` for the newest one, which makes the list inconsistent.
     pub(super) revision: Option<Revision>,
-    /// The key of the last item that was shown.
+    /// The key of the last item of the page before.
     pub(super) start_after: String,
 }
 
@@ -34,7 +34,7 @@ struct Wire {
     start: String,
 }
 
-/// The token for what comes after `last`, a key below `prefix`.
+/// Returns the token for the page after `last`, a key below `prefix`.
 pub(super) fn render(revision: Option<Revision>, last: &str, prefix: &str) -> String {
     let revision = revision.map_or(-1, |revision| i64::try_from(revision.0).unwrap_or(i64::MAX));
     let start = format!("{}\0", last.strip_prefix(prefix).unwrap_or(last));
@@ -46,7 +46,7 @@ pub(super) fn render(revision: Option<Revision>, last: &str, prefix: &str) -> St
     BASE64.encode(serde_json::to_string(&wire).unwrap_or_default())
 }
 
-/// Reads a token; 400 for one that we did not make.
+/// Parses a token; 400 when this server did not issue it.
 pub(super) fn parse(text: &str, prefix: &str) -> Result<Token, Refusal> {
     let refuse = |why: &str| -> Refusal {
         Status::bad_request(format!(
@@ -84,7 +84,7 @@ pub(super) fn parse(text: &str, prefix: &str) -> Result<Token, Refusal> {
     })
 }
 
-/// What Go's decoder says about the first byte of what is not JSON.
+/// Returns the error of Go's decoder for the first byte of a text that is not JSON.
 fn json_fault(bytes: &[u8]) -> String {
     let Some(&first) = bytes.first() else {
         return "unexpected end of JSON input".to_owned();
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_reads_back() {
+    fn a_token_is_parsed_back() {
         let token = render(Some(Revision(7)), "pods/a/b", "pods/a/");
         assert_eq!(
             parse(&token, "pods/a/").expect("valid"),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_tokens_are_refused() {
+    fn tokens_of_other_servers_are_refused() {
         let check = |token: &str, expected: &str| {
             let refusal = parse(token, "pods/a/").expect_err("refused");
             assert_eq!(

@@ -12,8 +12,9 @@ use kinds::selector::LabelSelector;
 use rules::eviction::Phase;
 use store::{Record, Snapshot};
 
+use crate::facts::{BudgetFacts, PodFacts};
 use crate::key;
-use crate::record::{self, More};
+use crate::record::{self, Facts};
 use crate::request::{Refusal, Reply};
 use crate::resource::ResourceRef;
 use crate::target::Target;
@@ -65,7 +66,7 @@ impl Registry {
     ) -> Result<Reply, Refusal> {
         let mut reply = reply?;
         if let Reply::Object { json, warnings, .. } = &mut reply {
-            let budget = record::tree(json);
+            let budget = record::parse(json);
             if !object::terminating(&budget) {
                 warnings.extend(
                     look(&self.store().snapshot(), namespace, &budget)
@@ -86,7 +87,7 @@ fn look(snapshot: &Snapshot, namespace: &str, budget: &Tree) -> Option<Facing> {
         .range(&key::prefix(&pods, namespace), None)
         .filter(|pod| {
             let facts = record::facts(&pods, pod);
-            is_live(&facts.more) && selector.matches(facts)
+            is_live(facts) && selector.matches(facts)
         })
         .collect();
     let limit = limit(tree::at(budget, &["spec"]));
@@ -115,9 +116,12 @@ fn name_of(record: &Record) -> String {
     key::namespace_and_name(&record.key).1.to_owned()
 }
 
-/// Pods that have ended or are about to are nobody's concern.
-fn is_live(more: &More) -> bool {
-    matches!(more, More::Pod(pod) if !pod.state.terminating && !matches!(pod.state.phase, Phase::Succeeded | Phase::Failed))
+/// Returns false for pods that have ended or are being deleted: budgets do not protect them.
+fn is_live(pod: &Facts) -> bool {
+    let facts: Option<&PodFacts> = pod.of_kind();
+    facts.is_some_and(|pod| {
+        !pod.state.terminating && !matches!(pod.state.phase, Phase::Succeeded | Phase::Failed)
+    })
 }
 
 fn shared(
@@ -126,9 +130,7 @@ fn shared(
     other: &Record,
     selected: &[Arc<Record>],
 ) -> Option<(String, Vec<String>)> {
-    let More::Budget(budget) = &record::facts(budgets, other).more else {
-        return None;
-    };
+    let budget: &BudgetFacts = record::facts(budgets, other).of_kind()?;
     let selector = budget.selector.as_ref()?;
     let both: Vec<String> = selected
         .iter()
@@ -143,7 +145,7 @@ fn replicas(snapshot: &Snapshot, namespace: &str, selected: &[Arc<Record>]) -> i
     let mut seen = HashSet::new();
     let mut sum = 0_i64;
     for pod in selected {
-        let pod = record::tree(&pod.value);
+        let pod = record::parse(&pod.value);
         let owners = tree::list(&pod, &["metadata", "ownerReferences"]);
         let Some(owner) = owners
             .iter()
@@ -165,7 +167,7 @@ fn replicas(snapshot: &Snapshot, namespace: &str, selected: &[Arc<Record>]) -> i
             && let Some(found) = snapshot.get(&key)
         {
             sum = sum.saturating_add(
-                tree::int(&record::tree(&found.value), &["spec", "replicas"]).unwrap_or(0),
+                tree::int(&record::parse(&found.value), &["spec", "replicas"]).unwrap_or(0),
             );
         }
     }

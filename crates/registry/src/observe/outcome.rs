@@ -2,8 +2,9 @@
 
 use kinds::status::Status;
 
-use super::Sight;
-use crate::record::{self, More};
+use super::Observation;
+use crate::facts::BudgetFacts;
+use crate::record;
 use crate::resource::ResourceRef;
 
 /// See the module. The order is that of [`Outcome::ALL`].
@@ -70,21 +71,21 @@ impl Outcome {
 }
 
 /// The outcome of an eviction that saw this and was refused with that, or granted.
-pub(super) fn of(sight: &Sight, refused: Option<&Status>) -> Outcome {
+pub(super) fn of(observation: &Observation, refused: Option<&Status>) -> Outcome {
     let Some(refused) = refused else {
-        return if sight.dry_run {
+        return if observation.dry_run {
             Outcome::DryRun
         } else {
             Outcome::Allowed
         };
     };
-    if sight.dry_run {
+    if observation.dry_run {
         return Outcome::DryRun;
     }
-    match (refused.code, sight.budgets.len()) {
+    match (refused.code, observation.budgets.len()) {
         (404, _) => Outcome::NotFound,
         (409, _) => Outcome::Conflict,
-        (429, _) => of_budget(sight, refused),
+        (429, _) => of_budget(observation, refused),
         (403, 1) => Outcome::Budget,
         (500, 2..) if refused.reason.is_empty() => Outcome::MultiplePdb,
         (400..=499, _) => Outcome::Invalid,
@@ -92,7 +93,7 @@ pub(super) fn of(sight: &Sight, refused: Option<&Status>) -> Outcome {
     }
 }
 
-fn of_budget(sight: &Sight, refused: &Status) -> Outcome {
+fn of_budget(observation: &Observation, refused: &Status) -> Outcome {
     let Some(details) = refused.details.as_ref().filter(|details| {
         details
             .causes
@@ -105,9 +106,14 @@ fn of_budget(sight: &Sight, refused: &Status) -> Outcome {
     if details.retry_after_seconds > 0 {
         return Outcome::Processing;
     }
-    let failed = sight.budgets.iter().any(|budget| {
-        let facts = ResourceRef::built_in("policy", "v1", "poddisruptionbudgets").map(|resource| &record::facts(&resource, budget).more);
-        matches!(facts, Some(More::Budget(budget)) if budget.not_allowed.as_ref().is_some_and(|found| found.reason == "SyncFailed"))
+    let budgets = ResourceRef::built_in("policy", "v1", "poddisruptionbudgets");
+    let failed = observation.budgets.iter().any(|budget| {
+        let facts: Option<&BudgetFacts> = budgets
+            .as_ref()
+            .and_then(|resource| record::facts(resource, budget).of_kind());
+        facts
+            .and_then(|budget| budget.not_allowed.as_ref())
+            .is_some_and(|found| found.reason == "SyncFailed")
     });
     if failed {
         Outcome::SyncFailed
@@ -129,20 +135,36 @@ mod tests {
 
     #[test]
     fn answers_without_a_budget_have_their_outcomes() {
-        let dry = Sight {
+        let dry = Observation {
             dry_run: true,
-            ..Sight::default()
+            ..Observation::default()
         };
         let busy = Status::too_many_requests("busy", Vec::new(), 1);
-        for (sight, refused, expected) in [
-            (Sight::default(), None, "allowed"),
+        for (observation, refused, expected) in [
+            (Observation::default(), None, "allowed"),
             (dry, Some(busy.clone()), "dry_run"),
-            (Sight::default(), Some(busy), "failed"),
-            (Sight::default(), Some(Status::bad_request("no")), "invalid"),
-            (Sight::default(), Some(Status::untyped("no")), "failed"),
-            (Sight::default(), Some(Status::unavailable("no")), "failed"),
+            (Observation::default(), Some(busy), "failed"),
+            (
+                Observation::default(),
+                Some(Status::bad_request("no")),
+                "invalid",
+            ),
+            (
+                Observation::default(),
+                Some(Status::untyped("no")),
+                "failed",
+            ),
+            (
+                Observation::default(),
+                Some(Status::unavailable("no")),
+                "failed",
+            ),
         ] {
-            assert_eq!(of(&sight, refused.as_ref()).name(), expected, "{refused:?}");
+            assert_eq!(
+                of(&observation, refused.as_ref()).name(),
+                expected,
+                "{refused:?}"
+            );
         }
     }
 }

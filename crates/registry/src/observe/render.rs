@@ -122,7 +122,7 @@ impl Registry {
                     escaped(namespace),
                     escaped(name)
                 );
-                (labels, record::tree(&budget.value))
+                (labels, record::parse(&budget.value))
             })
             .collect();
         let name = "kube_poddisruptionbudget_created";
@@ -131,7 +131,9 @@ impl Registry {
             "# HELP {name} Unix creation timestamp.\n# TYPE {name} gauge"
         )?;
         for (labels, budget) in &budgets {
-            if let Some(created) = object::moment(object::meta_text(budget, "creationTimestamp")) {
+            if let Some(created) =
+                object::parse_time(object::meta_text(budget, "creationTimestamp"))
+            {
                 writeln!(out, "{name}{{{labels}}} {}", created.as_second())?;
             }
         }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use store::Record;
 
 use super::notices::{Subject, Telling};
-use super::{Observer, Sight, reason};
+use super::{Observation, Observer, reason};
 use crate::key;
 use crate::request::{
     Body, BodyForm, PatchKind, Refusal, Reply, Request, User, Verb, WriteOptions,
@@ -32,18 +32,23 @@ const MAX_PREFIX_BYTES: usize = 240;
 
 impl Observer {
     /// Takes note of a refusal for the events about the pod and about each budget.
-    pub(super) fn note_refusal(&self, target: &Target, sight: &Sight, refused: &Status) {
-        let Some(pod) = sight
+    pub(super) fn note_refusal(
+        &self,
+        target: &Target,
+        observation: &Observation,
+        refused: &Status,
+    ) {
+        let Some(pod) = observation
             .pod
             .as_deref()
             .filter(|_| self.following.load(std::sync::atomic::Ordering::Relaxed))
         else {
             return;
         };
-        let (user, now, why) = (&target.user.name, target.now, || why(sight, refused));
+        let (user, now, why) = (&target.user.name, target.now, || why(observation, refused));
         // The revision tells objects apart that have the same name one after the other.
         let key = |record: &Record| format!("{}@{}", record.key, record.created);
-        let of_pod = sight
+        let of_pod = observation
             .budgets
             .iter()
             .fold(key(pod), |all, budget| format!("{all} {}", budget.key));
@@ -53,7 +58,7 @@ impl Observer {
             || subject("v1", "Pod", pod),
             || format!("Eviction requested by {user} was refused: {}", why()),
         );
-        for budget in &sight.budgets {
+        for budget in &observation.budgets {
             let text = || {
                 format!(
                     "Eviction of pod {} requested by {user} was refused: {}",
@@ -72,18 +77,21 @@ impl Observer {
 }
 
 /// The reason of the answer, and which budgets it is about where it does not name them.
-fn why(sight: &Sight, refused: &Status) -> String {
+fn why(observation: &Observation, refused: &Status) -> String {
     let reason = reason(refused);
-    if sight.budgets.len() < 2 {
+    if observation.budgets.len() < 2 {
         reason
     } else {
-        format!("{reason} ({})", sight.budget_names().replace(',', ", "))
+        format!(
+            "{reason} ({})",
+            observation.budget_names().replace(',', ", ")
+        )
     }
 }
 
 fn subject(api_version: &'static str, kind: &'static str, record: &Record) -> Subject {
     let (namespace, name) = key::namespace_and_name(&record.key);
-    let uid = object::meta_text(&record::tree(&record.value), "uid").to_owned();
+    let uid = object::meta_text(&record::parse(&record.value), "uid").to_owned();
     Subject {
         api_version,
         kind,

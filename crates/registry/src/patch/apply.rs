@@ -1,6 +1,6 @@
-//! Server-side apply: the client sends what it wants to be true of the object, and owns it. What
-//! that makes of the object is `kinds::apply`'s matter; this file reads the patch, leaves out the
-//! parts that the path does not write, and makes the object if it is not there.
+//! Server-side apply: the client sends the fields that it wants to set, and owns them. The merge is
+//! in `kinds::apply`; this module parses the patch, removes the parts that the path does not write,
+//! and creates the object if it does not exist.
 
 use bytes::Bytes;
 use kinds::apply::ApplySchema;
@@ -8,16 +8,16 @@ use kinds::status::Status;
 use kinds::tree::Map;
 use kinds::{Tree, yaml};
 
-use crate::body::Expected;
+use crate::body::ExpectedKind;
 use crate::managers::Author;
-use crate::request::{Decoded, Refusal, Reply, WriteOptions};
+use crate::request::{DecodedObject, Refusal, Reply, WriteOptions};
 use crate::resource::ResourceRef;
 use crate::target::Target;
-use crate::update::{Change, Origin};
+use crate::update::{ObjectChange, Origin};
 use crate::{Registry, body, convert, create, object, options, tree, update};
 
 impl Registry {
-    /// Applies an object, or the part of it that the subresource is.
+    /// Applies an object, or the part of it that the subresource covers.
     pub(super) async fn apply(
         &self,
         target: Target,
@@ -26,15 +26,15 @@ impl Registry {
         write: WriteOptions,
     ) -> Result<Reply, Refusal> {
         let dry_run = options::dry_run(&write, "PatchOptions")?;
-        let Decoded {
+        let DecodedObject {
             tree: mut applied,
             warnings,
-        } = parse(&bytes, &target, Expected::of(&target.resource))?;
+        } = parse(&bytes, &target, ExpectedKind::of(&target.resource))?;
         keep_written_parts(&mut applied, &target.resource, subresource);
-        let change = Change {
+        let change = ObjectChange {
             target: &target,
             subresource,
-            is_noted: true,
+            has_managers: true,
             write: &write,
             origin: Origin::Apply,
         };
@@ -50,46 +50,50 @@ impl Registry {
     }
 }
 
-fn produce(applied: &Tree, old: Option<&Tree>, change: &Change<'_>) -> Result<Decoded, Refusal> {
+fn produce(
+    applied: &Tree,
+    old: Option<&Tree>,
+    change: &ObjectChange<'_>,
+) -> Result<DecodedObject, Refusal> {
     let target = change.target;
     let live = match old {
-        Some(old) => convert::to_asked(target, old).into_owned(),
+        Some(old) => convert::to_requested(target, old).into_owned(),
         None => Tree::Object(Map::new()),
     };
     let author = Author::new(target, change.subresource, change.write);
     let schema = target.resource.apply_schema();
-    let Decoded {
+    let DecodedObject {
         tree: mut made,
         warnings,
     } = on_top(
         &live,
         applied,
         schema,
-        Expected::of(&target.resource),
+        ExpectedKind::of(&target.resource),
         &author,
         change.write,
     )?;
     convert::to_stored(target, &mut made);
-    Ok(Decoded {
+    Ok(DecodedObject {
         tree: made,
         warnings,
     })
 }
 
-/// The applied object on top of the live one, in the form of its kind and with its new managers.
-/// `schema` says how its fields are owned.
+/// Merges the applied object into the live one. The result is in the canonical form of its kind and
+/// has its new managed fields. `schema` says how its fields are owned.
 pub(crate) fn on_top(
     live: &Tree,
     applied: &Tree,
     schema: ApplySchema<'_>,
-    expected: Expected<'_>,
+    expected: ExpectedKind<'_>,
     author: &Author<'_>,
     write: &WriteOptions,
-) -> Result<Decoded, Refusal> {
+) -> Result<DecodedObject, Refusal> {
     let force = write.force.unwrap_or(false);
     let mut made = kinds::apply::apply(live, applied, schema, &author.writer(), force)
         .map_err(|error| error.status())?;
-    // Its values are of the right types already; this makes them canonical.
+    // The values have the right types already; normalizing makes their form canonical.
     let warnings = body::normalize(&mut made, expected).map_err(Status::bad_request)?;
     tree::put(&mut made, &["kind"], expected.kind);
     tree::put(
@@ -97,18 +101,18 @@ pub(crate) fn on_top(
         &["apiVersion"],
         body::api_version(expected.group, expected.version),
     );
-    Ok(Decoded {
+    Ok(DecodedObject {
         tree: made,
         warnings,
     })
 }
 
-/// Reads an apply patch, which must be of the expected kind and about the object of the path.
+/// Parses an apply patch, which must be of the expected kind and name the object of the path.
 pub(crate) fn parse(
     bytes: &[u8],
     target: &Target,
-    expected: Expected<'_>,
-) -> Result<Decoded, Refusal> {
+    expected: ExpectedKind<'_>,
+) -> Result<DecodedObject, Refusal> {
     let refuse = |why: String| -> Refusal {
         Status::bad_request(format!("error decoding YAML: {why}")).into()
     };
@@ -139,7 +143,7 @@ pub(crate) fn parse(
         .into());
     }
     check(target, &mut applied)?;
-    Ok(Decoded {
+    Ok(DecodedObject {
         tree: applied,
         warnings: decoded.warnings,
     })
@@ -150,11 +154,11 @@ fn check(target: &Target, applied: &mut Tree) -> Result<(), Refusal> {
         object::meta(applied).insert("name", target.name.clone().into());
     }
     update::check_name(target, applied)?;
-    // The namespace is not filled in: errors about the patch name the object as it was sent.
+    // The namespace is not added: errors about the patch name the object as the client sent it.
     create::check_place(target, &mut applied.clone())
 }
 
-/// What a path does not write, nobody can own through it.
+/// Removes the parts of a patch that the path does not write, so that nobody owns them through it.
 fn keep_written_parts(applied: &mut Tree, resource: &ResourceRef, subresource: &str) {
     let Some(members) = applied.as_object_mut() else {
         return;
@@ -189,7 +193,7 @@ fn keep_written_parts(applied: &mut Tree, resource: &ResourceRef, subresource: &
     }
 }
 
-/// Whether writing the status of a kind also writes this part of its metadata.
+/// Returns true when a write to the status of a kind also writes this part of its metadata.
 fn is_written_with_status(resource: &ResourceRef, member: &str) -> bool {
     match (resource.group.as_str(), resource.plural.as_str(), member) {
         (_, _, "name" | "namespace" | "resourceVersion" | "uid" | "managedFields") => true,
@@ -200,7 +204,7 @@ fn is_written_with_status(resource: &ResourceRef, member: &str) -> bool {
     }
 }
 
-/// Leaves nothing of an applied object but its name and these parts of its specification.
+/// Reduces an applied object to its name and these parts of its specification.
 fn keep(members: &mut Map, parts: &[&str]) {
     members.retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "spec"));
     if let Some(spec) = members.get_mut("spec").and_then(Tree::as_object_mut) {

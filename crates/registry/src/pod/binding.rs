@@ -1,18 +1,18 @@
-//! `pods/binding` and `bindings`: a scheduler says where a pod is to run. Once, and never again.
+//! `pods/binding` and `bindings`: a scheduler assigns a pod to a node, once.
 
 use kinds::Tree;
 use kinds::status::{GroupResource, Status};
 use kinds::tree::json;
 use store::Txn;
 
-use crate::body::{self, Expected};
+use crate::body::{self, ExpectedKind};
 use crate::request::{Body, Refusal, Reply, WriteOptions};
 use crate::resource::ResourceRef;
 use crate::target::Target;
 use crate::{Registry, admission, create, object, options, record, tree};
 
 impl Registry {
-    /// Binds a pod to a node. `target` names the pod, or nothing for POST to `bindings`.
+    /// Binds a pod to a node. `target` has the name of the pod, or no name for POST to `bindings`.
     pub(crate) async fn bind(
         &self,
         target: Target,
@@ -22,7 +22,7 @@ impl Registry {
         let dry_run = options::dry_run(&write, "CreateOptions")?;
         let kind =
             ResourceRef::built_in("", "v1", "bindings").ok_or_else(Status::no_such_resource)?;
-        let decoded = body::decode(&body, Expected::of(&kind), write.field_validation)?;
+        let decoded = body::decode(&body, ExpectedKind::of(&kind), write.field_validation)?;
         let mut binding = decoded.tree;
         create::check_place(&target, &mut binding)?;
         let name = object::meta_text(&binding, "name").to_owned();
@@ -33,7 +33,7 @@ impl Registry {
         }
         check_target(&binding)?;
         let pods = target.for_core("pods")?.at(target.namespace, name);
-        self.commit_or_rehearse(dry_run, |txn| {
+        self.commit_or_dry_run(dry_run, |txn| {
             admission::namespace::check(txn, &pods)?;
             bind_in(txn, &pods, &binding)
         })
@@ -72,7 +72,7 @@ fn bind_in(txn: &mut Txn, target: &Target, binding: &Tree) -> Result<(), Refusal
     }
     tree::take(&mut pod, &["status", "nominatedNodeName"]);
     set_scheduled(&mut pod, target);
-    record::put_over(
+    record::replace(
         txn,
         &target.trees,
         &target.stored,

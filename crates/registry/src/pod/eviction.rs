@@ -1,18 +1,17 @@
-//! `POST pods/{name}/eviction`: an eviction from the body to the answer, on one screen.
+//! `POST pods/{name}/eviction`, from the body to the answer.
 //!
-//! Decode, find the budgets that select the pod, let `decide` choose, and carry the choice out in
-//! one atomic commit: the budget pays, the pod gets its `DisruptionTarget`, and is deleted as any
-//! other pod. Watchers see these writes one after the other, in this order; nobody sees a part of
-//! them. What is refused, or fails, leaves no trace.
+//! The steps: decode the body, find the budgets that select the pod, decide ([`decide`]), and write
+//! everything in one atomic commit. The budget's `disruptionsAllowed` falls by one, the pod gets the
+//! condition `DisruptionTarget`, and is deleted like any other pod. Watchers see these writes in this
+//! order; readers see all of them or none. A refused or failed eviction writes nothing.
 //!
-//! Read next: `eviction/decide.rs` for the rules, `eviction/apply.rs` for the writes.
+//! Read next: `rules::eviction` for the rule, `eviction/decide.rs` for the answers,
+//! `eviction/apply.rs` for the writes.
 
 use std::sync::Arc;
 
 use kinds::Tree;
-use kinds::selector::LabelSelector;
 use kinds::status::{FieldError, GroupResource, Status};
-use rules::eviction::{BudgetState, Phase, PodState};
 use store::{Record, Txn};
 
 mod apply;
@@ -20,16 +19,17 @@ pub(crate) mod candidates;
 mod decide;
 
 pub use apply::charged;
-pub use decide::{BudgetFacts, Decision, NotAllowed, PodFacts, Preconditions, decide};
+pub use decide::{Decision, Preconditions, decide};
 
-use crate::body::{self, Expected};
+use crate::body::{self, ExpectedKind};
 use crate::delete::{self, Deletion};
-use crate::observe::Sight;
-use crate::record::{self, Facts, More, Ready};
+use crate::facts::{BudgetFacts, PodFacts};
+use crate::observe::Observation;
+use crate::record::{self, Facts, Prepared};
 use crate::request::{Body, DeleteOptions, Refusal, Reply, WriteOptions};
 use crate::resource::ResourceRef;
 use crate::target::Target;
-use crate::view::View;
+use crate::view::StoreView;
 use crate::{Registry, admission, object, options, tree};
 
 impl Registry {
@@ -40,23 +40,27 @@ impl Registry {
         body: Body,
         write: WriteOptions,
     ) -> Result<Reply, Refusal> {
-        let mut sight = Sight::default();
-        let evicted = self.evict_seen(&target, &body, &write, &mut sight).await;
-        self.observed(&target, &sight, evicted.as_ref().err());
+        let mut observation = Observation::default();
+        let evicted = self
+            .evict_observed(&target, &body, &write, &mut observation)
+            .await;
+        self.observed(&target, &observation, evicted.as_ref().err());
         evicted
     }
 
-    async fn evict_seen(
+    async fn evict_observed(
         &self,
         target: &Target,
         body: &Body,
         write: &WriteOptions,
-        sight: &mut Sight,
+        observation: &mut Observation,
     ) -> Result<Reply, Refusal> {
         options::dry_run(write, "CreateOptions")?;
         let decoded = body::decode(body, expected(target)?, write.field_validation)?;
         let warnings = decoded.warnings;
-        let evicted = self.evict_decoded(target, decoded.tree, write, sight).await;
+        let evicted = self
+            .evict_decoded(target, decoded.tree, write, observation)
+            .await;
         evicted.map_err(|refusal| body::with_warnings(refusal, &warnings))?;
         Ok(Reply::Status {
             status: Status::success(201),
@@ -70,49 +74,49 @@ impl Registry {
         target: &Target,
         eviction: Tree,
         write: &WriteOptions,
-        sight: &mut Sight,
+        observation: &mut Observation,
     ) -> Result<(), Refusal> {
         check_namespace(target, &eviction)?;
         admission::namespace::check(&self.store().snapshot(), target)?;
         check_name(target, &eviction)?;
         let asked = delete_options(&eviction, write)?;
         let dry_run = !asked.dry_run.is_empty();
-        sight.dry_run = dry_run;
+        observation.dry_run = dry_run;
         let always_allow_counts = self.options().gates.unhealthy_pod_eviction_policy;
-        // Most evictions under a tight budget are refused. What is visible now decides as well as
-        // what is being committed, and needs no place in the queue of commits.
+        // Most evictions under a tight budget are refused. The visible state is enough to refuse, and
+        // reading it does not wait in the queue of commits.
         let snapshot = self.store().snapshot();
-        let kinds = Kinds::find()?;
-        let early = Scene::look(&snapshot, target, &kinds)?;
-        early.show(sight);
+        let kinds = EvictionResources::find()?;
+        let early = EvictionContext::read(&snapshot, target, &kinds)?;
+        early.record_in(observation);
         if let (_, Decision::Refuse(refusal)) = early.decide(&asked, always_allow_counts) {
             return Err(refusal);
         }
-        // What is to be written of the pod is made ready here. It serves if the pod is the same
-        // when its turn comes.
-        let early = if dry_run {
+        // Encode the pod's new states before the commit, which excludes all others. They are used if
+        // the pod has not changed until then.
+        let prepared = if dry_run {
             None
         } else {
-            Plan::of(target, &early.pod, &asked).ok()
+            PodWrites::prepare(target, &early.pod, &asked).ok()
         };
         self.commit(move |txn| {
-            let scene = Scene::look(txn, target, &kinds)?;
-            scene.show(sight);
-            let (budget, decision) = scene.decide(&asked, always_allow_counts);
+            let context = EvictionContext::read(txn, target, &kinds)?;
+            context.record_in(observation);
+            let (budget, decision) = context.decide(&asked, always_allow_counts);
             options::validate_delete(&asked)?;
             match decision {
                 Decision::Refuse(refusal) => Err(refusal),
                 Decision::Evict | Decision::Charge if dry_run => Ok(()),
-                Decision::Evict | Decision::Charge => match &early {
-                    Some(plan) if Arc::ptr_eq(&plan.pod, &scene.pod) => {
-                        carry_out(txn, target, &kinds, budget, plan)
+                Decision::Evict | Decision::Charge => match &prepared {
+                    Some(writes) if Arc::ptr_eq(&writes.pod, &context.pod) => {
+                        carry_out(txn, target, &kinds, budget, writes)
                     }
                     _ => carry_out(
                         txn,
                         target,
                         &kinds,
                         budget,
-                        &Plan::of(target, &scene.pod, &asked)?,
+                        &PodWrites::prepare(target, &context.pod, &asked)?,
                     ),
                 },
             }
@@ -121,30 +125,35 @@ impl Registry {
     }
 }
 
-/// What a granted eviction writes of the pod.
-struct Plan {
+/// The writes of a granted eviction to the pod, prepared for one state of it.
+struct PodWrites {
+    /// The state of the pod from which the writes were prepared.
     pod: Arc<Record>,
-    /// The pod with its condition, if it does not have that already.
-    marked: Option<Ready>,
+    /// The pod with the condition `DisruptionTarget`; `None` when it has that already.
+    targeted: Option<Prepared>,
     deletion: Deletion,
 }
 
-impl Plan {
-    fn of(target: &Target, pod: &Arc<Record>, asked: &DeleteOptions) -> Result<Self, Refusal> {
+impl PodWrites {
+    fn prepare(target: &Target, pod: &Arc<Record>, asked: &DeleteOptions) -> Result<Self, Refusal> {
         let before = record::tree_of(&target.trees, &target.stored, pod);
         let now = record::written(&before, pod);
-        let marked = apply::marked(&before, target.now)
-            .map(|tree| (record::ready(&target.stored, tree.clone(), Some(now)), tree));
-        // The preconditions were judged with the decision; the version they name is older by then.
+        let targeted = apply::with_disruption_target(&before, target.now).map(|tree| {
+            (
+                record::prepare(&target.stored, tree.clone(), Some(now)),
+                tree,
+            )
+        });
+        // The decision has checked the preconditions, and adding the condition changes the version.
         let options = DeleteOptions {
             uid: None,
             resource_version: None,
             ..asked.clone()
         };
-        let deletion = match &marked {
+        let deletion = match &targeted {
             None => delete::prepare(target, &before, Some(now), &options)?,
-            Some((ready, tree)) => {
-                let written = ready.written();
+            Some((prepared, tree)) => {
+                let written = prepared.written();
                 delete::prepare(
                     target,
                     written.map_or(tree, |written| written.tree),
@@ -153,47 +162,47 @@ impl Plan {
                 )?
             }
         };
-        let marked = marked.map(|(ready, _)| ready);
+        let targeted = targeted.map(|(prepared, _)| prepared);
         Ok(Self {
             pod: Arc::clone(pod),
-            marked,
+            targeted,
             deletion,
         })
     }
 }
 
-/// The writes of a granted eviction: budget, condition, deletion.
+/// Writes a granted eviction: the charge to the budget if one pays, the condition, the deletion.
 fn carry_out(
     txn: &mut Txn,
     target: &Target,
-    kinds: &Kinds,
+    kinds: &EvictionResources,
     budget: Option<&Record>,
-    plan: &Plan,
+    writes: &PodWrites,
 ) -> Result<(), Refusal> {
     if let Some(budget) = budget {
         apply::charge(txn, target, &kinds.budgets, budget);
     }
-    let pod = plan
-        .marked
+    let pod = writes
+        .targeted
         .as_ref()
-        .map(|marked| record::put_passing(txn, &plan.pod.key, marked));
+        .map(|targeted| record::put_transient(txn, &writes.pod.key, targeted));
     delete::carry_out(
         txn,
         target,
-        pod.as_ref().unwrap_or(&plan.pod),
-        &plan.deletion,
+        pod.as_ref().unwrap_or(&writes.pod),
+        &writes.deletion,
     );
     Ok(())
 }
 
-/// The two kinds of an eviction.
+/// The resources that an eviction reads.
 #[derive(Clone)]
-struct Kinds {
+struct EvictionResources {
     pods: ResourceRef,
     budgets: ResourceRef,
 }
 
-impl Kinds {
+impl EvictionResources {
     fn find() -> Result<Self, Refusal> {
         let pods = ResourceRef::built_in("", "v1", "pods");
         let budgets = ResourceRef::built_in("policy", "v1", "poddisruptionbudgets");
@@ -204,16 +213,20 @@ impl Kinds {
     }
 }
 
-/// The pod and the budgets that select it, as of one moment.
-struct Scene {
-    kinds: Kinds,
+/// The pod and the budgets that select it, as of one revision.
+struct EvictionContext {
+    kinds: EvictionResources,
     pod: Arc<Record>,
     budgets: Vec<Arc<Record>>,
     name: String,
 }
 
-impl Scene {
-    fn look(view: &impl View, target: &Target, kinds: &Kinds) -> Result<Self, Refusal> {
+impl EvictionContext {
+    fn read(
+        view: &impl StoreView,
+        target: &Target,
+        kinds: &EvictionResources,
+    ) -> Result<Self, Refusal> {
         let pod = view
             .record(&target.key())
             .ok_or_else(|| target.not_found())?;
@@ -228,10 +241,10 @@ impl Scene {
         })
     }
 
-    /// Tells the observer what was seen.
-    fn show(&self, sight: &mut Sight) {
-        sight.pod = Some(self.pod.clone());
-        sight.budgets.clone_from(&self.budgets);
+    /// Records what was read for the metrics and the log line.
+    fn record_in(&self, observation: &mut Observation) {
+        observation.pod = Some(self.pod.clone());
+        observation.budgets.clone_from(&self.budgets);
     }
 
     /// Returns the decision, and the budget that pays if one does.
@@ -241,14 +254,13 @@ impl Scene {
         always_allow_counts: bool,
     ) -> (Option<&Record>, Decision) {
         let nothing = PodFacts::default();
-        let pod = match &record::facts(&self.kinds.pods, &self.pod).more {
-            More::Pod(pod) => pod,
-            _ => &nothing,
-        };
+        let pod = record::facts(&self.kinds.pods, &self.pod)
+            .of_kind()
+            .unwrap_or(&nothing);
         let budgets: Vec<&BudgetFacts> = self
             .budgets
             .iter()
-            .filter_map(|budget| budget_of(record::facts(&self.kinds.budgets, budget)))
+            .filter_map(|budget| record::facts(&self.kinds.budgets, budget).of_kind())
             .collect();
         let preconditions = Preconditions {
             pod: &self.name,
@@ -270,28 +282,22 @@ impl Scene {
     }
 }
 
-fn budget_of(facts: &Facts) -> Option<&BudgetFacts> {
-    if let More::Budget(budget) = &facts.more {
-        Some(budget)
-    } else {
-        None
-    }
-}
-
 fn selects(budget: &Facts, pod: &Facts) -> bool {
-    let selector = budget_of(budget).and_then(|budget| budget.selector.as_ref());
+    let budget: Option<&BudgetFacts> = budget.of_kind();
+    let selector = budget.and_then(|budget| budget.selector.as_ref());
     selector.is_some_and(|selector| selector.matches(pod))
 }
 
-/// The kind of the body; the old version reads alike although it is no longer served.
-fn expected(target: &Target) -> Result<Expected<'_>, Refusal> {
+/// Returns the kind that the body must have. `policy/v1beta1` is accepted as well, as upstream does,
+/// although it is no longer served.
+fn expected(target: &Target) -> Result<ExpectedKind<'_>, Refusal> {
     let sub = target
         .resource
         .subresource("eviction")
         .ok_or_else(Status::no_such_resource)?;
-    Ok(Expected {
+    Ok(ExpectedKind {
         also: &["policy/v1beta1"],
-        ..Expected::of_subresource(sub)
+        ..ExpectedKind::of_subresource(sub)
     })
 }
 
@@ -306,7 +312,7 @@ fn check_namespace(target: &Target, eviction: &Tree) -> Result<(), Refusal> {
     .into())
 }
 
-/// The name in the body is not filled in from the path; it has to be there and to be the same.
+/// Checks that the body has the name of the path. Unlike the namespace it must not be left out.
 fn check_name(target: &Target, eviction: &Tree) -> Result<(), Refusal> {
     if object::meta_text(eviction, "name") != target.name {
         return Err(
@@ -329,7 +335,7 @@ fn check_name(target: &Target, eviction: &Tree) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The options of the body, with the dry run of the query merged in.
+/// Returns the delete options of the body, merged with the dry run of the query.
 fn delete_options(eviction: &Tree, write: &WriteOptions) -> Result<DeleteOptions, Refusal> {
     let mut asked = options::of_tree(tree::at(eviction, &["deleteOptions"]));
     if asked.dry_run.is_empty() {
@@ -342,51 +348,4 @@ fn delete_options(eviction: &Tree, write: &WriteOptions) -> Result<DeleteOptions
         .into());
     }
     Ok(asked)
-}
-
-impl PodFacts {
-    /// Reads a pod.
-    #[must_use]
-    pub fn of(pod: &Tree) -> Self {
-        Self {
-            state: PodState {
-                phase: Phase::parse(tree::text(pod, &["status", "phase"])),
-                ready: object::condition(pod, "Ready")
-                    .is_some_and(|ready| tree::text(ready, &["status"]) == "True"),
-                terminating: object::terminating(pod),
-            },
-            uid: object::meta_text(pod, "uid").to_owned(),
-        }
-    }
-}
-
-impl BudgetFacts {
-    /// Reads a budget; a count that its status lacks is zero.
-    #[must_use]
-    pub fn of(budget: &Tree) -> Self {
-        let number = |path: &[&str]| tree::int(budget, path).unwrap_or(0);
-        let count = |name: &str| number(&["status", name]);
-        let not_allowed = object::condition(budget, "DisruptionAllowed")
-            .filter(|found| tree::text(found, &["status"]) == "False")
-            .map(|found| NotAllowed {
-                reason: tree::text(found, &["reason"]).to_owned(),
-                message: tree::text(found, &["message"]).to_owned(),
-            });
-        Self {
-            state: BudgetState {
-                observed: count("observedGeneration") >= number(&["metadata", "generation"]),
-                disruptions_allowed: count("disruptionsAllowed"),
-                current_healthy: count("currentHealthy"),
-                desired_healthy: count("desiredHealthy"),
-                disrupted_pods: tree::at(budget, &["status", "disruptedPods"])
-                    .as_object()
-                    .map_or(0, kinds::tree::Map::len),
-                always_allow: tree::text(budget, &["spec", "unhealthyPodEvictionPolicy"])
-                    == "AlwaysAllow",
-            },
-            name: object::meta_text(budget, "name").to_owned(),
-            selector: LabelSelector::from_tree(tree::at(budget, &["spec", "selector"])).ok(),
-            not_allowed: not_allowed.filter(|found| !found.message.is_empty()),
-        }
-    }
 }

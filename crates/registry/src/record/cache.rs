@@ -33,13 +33,13 @@ pub(crate) struct TreeCache {
 struct Shared {
     bytes: AtomicUsize,
     insertions: AtomicU64,
-    order: Mutex<Order>,
+    order: Mutex<InsertionOrder>,
 }
 
 /// The records whose trees were cached, each with the number of its insertion, the oldest first.
 /// Some trees have been dropped since.
 #[derive(Debug)]
-struct Order {
+struct InsertionOrder {
     entries: VecDeque<(Weak<Facts>, u64)>,
     sweep_at: usize,
 }
@@ -59,10 +59,6 @@ struct CachedTree {
 }
 
 impl Slot {
-    pub(super) const fn empty() -> Self {
-        Self(Mutex::new(None))
-    }
-
     /// Returns the tree if it is cached.
     pub(super) fn get(&self) -> Option<Tree> {
         self.lock().as_ref().map(|cached| cached.tree.clone())
@@ -101,7 +97,7 @@ impl Drop for CachedTree {
 
 impl Default for TreeCache {
     fn default() -> Self {
-        let order = Order {
+        let order = InsertionOrder {
             entries: VecDeque::new(),
             sweep_at: MIN_SWEEP,
         };
@@ -151,12 +147,12 @@ impl Shared {
         self.order().entries.pop_front()
     }
 
-    fn order(&self) -> MutexGuard<'_, Order> {
+    fn order(&self) -> MutexGuard<'_, InsertionOrder> {
         self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Order {
+impl InsertionOrder {
     fn push(&mut self, facts: &Arc<Facts>, insertion: u64) {
         if self.entries.len() >= self.sweep_at {
             self.entries.retain(|(entry, insertion)| {

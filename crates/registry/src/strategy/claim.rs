@@ -6,7 +6,7 @@ use kinds::{Tree, names, status::FieldError};
 use super::checks::{Faults, one_of_if_set, quantity};
 use super::meta::invalid_text;
 use super::path::{Path, SPEC};
-use super::{Context, Strategy, same, selector};
+use super::{Strategy, StrategyContext, same, selector};
 use crate::tree::{at, carry, ensure, fill, list, put, text};
 
 const ACCESS_MODES: [&str; 4] = [
@@ -23,17 +23,22 @@ impl Strategy for PersistentVolumeClaim {
         defaults(object);
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
+    fn prepare_create(&self, _context: &StrategyContext<'_>, object: &mut Tree) {
         put(object, &["status"], json!({"phase": "Pending"}));
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         spec_faults(at(object, &["spec"]), &SPEC, &mut out);
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let mut out = Vec::new();
         if context.subresource == "status" {
             return out;

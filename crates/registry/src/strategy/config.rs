@@ -8,7 +8,7 @@ use kinds::{Tree, names, status::FieldError};
 use super::checks::Faults;
 use super::meta::invalid_text;
 use super::path::Path;
-use super::{Context, FieldNames, Strategy};
+use super::{FieldNames, Strategy, StrategyContext};
 use crate::tree::{at, carry, ensure, entries, fill, flag, put, take, text};
 
 pub(crate) struct ConfigMap;
@@ -20,7 +20,7 @@ const DATA: Path<'static> = Path::root("data");
 const FROZEN: &str = "field is immutable when `immutable` is set";
 
 impl Strategy for ConfigMap {
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         let binary = at(object, &["binaryData"]);
         let mut size = 0;
@@ -55,7 +55,12 @@ impl Strategy for ConfigMap {
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let mut out = Vec::new();
         frozen(new, old, &["data", "binaryData"], &mut out);
         out.extend(self.validate_create(context, new));
@@ -100,13 +105,13 @@ impl Strategy for Secret {
         }
     }
 
-    fn prepare_update(&self, _context: &Context<'_>, new: &mut Tree, old: &Tree) {
+    fn prepare_update(&self, _context: &StrategyContext<'_>, new: &mut Tree, old: &Tree) {
         if text(new, &["type"]).is_empty() {
             carry(old, new, &["type"]);
         }
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         let mut size = 0;
         for (key, value) in entries(object, &["data"]) {
@@ -124,7 +129,12 @@ impl Strategy for Secret {
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let mut out = Vec::new();
         if text(new, &["type"]) != text(old, &["type"]) {
             out.push(FieldError::invalid(
@@ -255,7 +265,7 @@ impl Strategy for PriorityClass {
         false
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         let (name, value) = (
             text(object, &["metadata", "name"]),
@@ -286,7 +296,12 @@ impl Strategy for PriorityClass {
         out
     }
 
-    fn validate_update(&self, _context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        _context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let mut out = Vec::new();
         if at(new, &["value"]) != at(old, &["value"]) {
             out.push(FieldError::forbidden(
@@ -319,7 +334,7 @@ fn not_of_the_system(name: &str, value: i64, is_default: bool) -> Option<String>
 pub(crate) struct Lease;
 
 impl Strategy for Lease {
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         const SPEC: Path<'static> = Path::root("spec");
         let mut out = Vec::new();
         let spec = at(object, &["spec"]);
@@ -345,7 +360,12 @@ impl Strategy for Lease {
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        _old: &Tree,
+    ) -> Vec<FieldError> {
         self.validate_create(context, new)
     }
 

@@ -10,13 +10,18 @@ use kinds::{facts::Type, names};
 use super::checks::{Faults, one_of};
 use super::meta::invalid_text;
 use super::path::Path;
-use super::{Context, Strategy};
+use super::{KindFacts, Strategy, StrategyContext};
+use crate::custom::definition::DefinitionFacts;
 use crate::custom::is_path;
 use crate::tree::{at, carry, entries, fill, flag, list, list_mut, put, take, text};
 
 pub(crate) struct Definition;
 
 impl Strategy for Definition {
+    fn facts(&self, object: &Tree) -> Option<KindFacts> {
+        Some(Box::new(DefinitionFacts::of(object)?))
+    }
+
     fn default(&self, definition: &mut Tree) {
         let kind = text(definition, &["spec", "names", "kind"]).to_owned();
         if !kind.is_empty() {
@@ -41,14 +46,14 @@ impl Strategy for Definition {
         }
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, definition: &mut Tree) {
+    fn prepare_create(&self, _context: &StrategyContext<'_>, definition: &mut Tree) {
         // Conditions come with the next revision.
         take(definition, &["status"]);
         let stored = stored_versions(definition, &[]);
         put(definition, &["status", "storedVersions"], stored);
     }
 
-    fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
+    fn prepare_update(&self, context: &StrategyContext<'_>, new: &mut Tree, old: &Tree) {
         if context.subresource == "status" {
             return;
         }
@@ -57,13 +62,22 @@ impl Strategy for Definition {
         put(new, &["status", "storedVersions"], stored);
     }
 
-    fn validate_create(&self, _context: &Context<'_>, definition: &Tree) -> Vec<FieldError> {
+    fn validate_create(
+        &self,
+        _context: &StrategyContext<'_>,
+        definition: &Tree,
+    ) -> Vec<FieldError> {
         let mut faults = Vec::new();
         validate(definition, &mut faults);
         faults
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let mut faults = Vec::new();
         if context.subresource == "status" {
             stored_versions_are_there(new, &mut faults);

@@ -7,7 +7,7 @@ use kinds::{Tree, status::FieldError};
 use super::checks::{Faults, at_most_all, nonnegative, number_or_percent, percent};
 use super::path::{Path, SPEC};
 use super::workload;
-use super::{Context, FieldNames, FieldPath, ScalePaths, Strategy, podspec, same_part};
+use super::{FieldNames, FieldPath, ScalePaths, Strategy, StrategyContext, podspec, same_part};
 use crate::tree::{at, carry, ensure, fill, int, put, take, text};
 
 pub(crate) struct Deployment;
@@ -54,19 +54,24 @@ impl Strategy for Deployment {
             .any(|part| !same_part(ty, part, new, old))
     }
 
-    fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
+    fn prepare_update(&self, context: &StrategyContext<'_>, new: &mut Tree, old: &Tree) {
         if context.subresource == "status" {
             carry(old, new, &["metadata", "labels"]);
         }
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         spec(at(object, &["spec"]), &mut out);
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let mut out = Vec::new();
         if context.subresource == "status" {
             let figures = [
@@ -197,15 +202,20 @@ impl Strategy for ReplicaSet {
         true
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
+    fn prepare_create(&self, _context: &StrategyContext<'_>, object: &mut Tree) {
         reset_replicas(object);
     }
 
-    fn validate_create(&self, context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         spec_or_replica_status(context, object, replica_set_spec)
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let mut out = spec_or_replica_status(context, new, replica_set_spec);
         if context.subresource != "status" {
             workload::immutable_selector(new, old, &mut out);
@@ -226,7 +236,7 @@ fn reset_replicas(object: &mut Tree) {
 /// Validates the half of a ReplicaSet or ReplicationController that the request may write: the
 /// status through the `status` subresource, else the spec.
 fn spec_or_replica_status(
-    context: &Context<'_>,
+    context: &StrategyContext<'_>,
     object: &Tree,
     validate_spec: fn(&Tree, &mut Faults),
 ) -> Vec<FieldError> {
@@ -281,15 +291,20 @@ impl Strategy for ReplicationController {
         true
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
+    fn prepare_create(&self, _context: &StrategyContext<'_>, object: &mut Tree) {
         reset_replicas(object);
     }
 
-    fn validate_create(&self, context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         spec_or_replica_status(context, object, controller_spec)
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        _old: &Tree,
+    ) -> Vec<FieldError> {
         spec_or_replica_status(context, new, controller_spec)
     }
 
@@ -360,11 +375,11 @@ impl Strategy for PodTemplate {
         !same_part(ty, &["template"], new, old)
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
+    fn prepare_create(&self, _context: &StrategyContext<'_>, object: &mut Tree) {
         take(object, &["status"]);
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         podspec::template_faults(
             at(object, &["template"]),
@@ -375,7 +390,12 @@ impl Strategy for PodTemplate {
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        _old: &Tree,
+    ) -> Vec<FieldError> {
         self.validate_create(context, new)
     }
 

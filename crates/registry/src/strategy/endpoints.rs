@@ -11,7 +11,7 @@ use super::checks::{
 use super::meta::{self, invalid_text};
 use super::path::Path;
 use super::service::PROTOCOLS;
-use super::{Context, Strategy};
+use super::{Strategy, StrategyContext};
 use crate::tree::{at, fill, int, list, list_mut, put, text};
 
 pub(crate) struct Endpoints;
@@ -25,7 +25,7 @@ impl Strategy for Endpoints {
         }
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         const SUBSETS: Path<'static> = Path::root("subsets");
         let mut out = Vec::new();
         for (index, subset) in list(object, &["subsets"]).iter().enumerate() {
@@ -34,7 +34,12 @@ impl Strategy for Endpoints {
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        _old: &Tree,
+    ) -> Vec<FieldError> {
         self.validate_create(context, new)
     }
 
@@ -147,7 +152,7 @@ impl Strategy for EndpointSlice {
             .any(|part| !super::same_part(ty, part, new, old))
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         let kind = text(object, &["addressType"]);
         if kind.is_empty() {
@@ -164,7 +169,12 @@ impl Strategy for EndpointSlice {
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let mut out = self.validate_create(context, new);
         if text(new, &["addressType"]) != text(old, &["addressType"]) {
             out.push(FieldError::invalid(
@@ -176,7 +186,12 @@ impl Strategy for EndpointSlice {
         out
     }
 
-    fn warnings(&self, _context: &Context<'_>, new: &Tree, _old: Option<&Tree>) -> Vec<String> {
+    fn warnings(
+        &self,
+        _context: &StrategyContext<'_>,
+        new: &Tree,
+        _old: Option<&Tree>,
+    ) -> Vec<String> {
         let is_fqdn = text(new, &["addressType"]) == "FQDN";
         is_fqdn
             .then(|| "addressType: FQDN endpoints are deprecated".to_owned())

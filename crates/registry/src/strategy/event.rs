@@ -3,7 +3,7 @@
 use kinds::{Tree, names, status::FieldError};
 
 use super::meta::invalid_text;
-use super::{Context, FieldNames, Strategy};
+use super::{FieldNames, Strategy, StrategyContext};
 use crate::tree::{at, text};
 
 /// One kind in two groups, which judge it differently.
@@ -42,7 +42,7 @@ impl Strategy for Event {
         false
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         legacy(object, self.is_new, &mut out);
         if self.is_new {
@@ -51,7 +51,12 @@ impl Strategy for Event {
         out
     }
 
-    fn validate_update(&self, _context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        _context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let mut out = Vec::new();
         legacy(new, self.is_new, &mut out);
         if self.is_new {

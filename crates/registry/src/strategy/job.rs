@@ -12,7 +12,7 @@ use kinds::{Tree, names, status::FieldError};
 use super::checks::{Faults, nonnegative, required_one_of};
 use super::meta::{invalid_shown, invalid_text};
 use super::path::{Path, SPEC};
-use super::{Context, DefaultPropagation, FieldNames, Strategy, podspec, same, selector};
+use super::{DefaultPropagation, FieldNames, Strategy, StrategyContext, podspec, same, selector};
 use crate::tree::{at, carry, ensure, fill, flag, int, is_empty, list, list_mut, put, take, text};
 
 pub(crate) struct Job;
@@ -58,7 +58,7 @@ impl Strategy for Job {
         true
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
+    fn prepare_create(&self, _context: &StrategyContext<'_>, object: &mut Tree) {
         if !flag(object, &["spec", "manualSelector"]) {
             generate_selector(object);
         }
@@ -66,7 +66,7 @@ impl Strategy for Job {
         labels_of_template(object);
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         let spec = at(object, &["spec"]);
         generated_selector(object, &mut out);
@@ -84,7 +84,12 @@ impl Strategy for Job {
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let mut out = Vec::new();
         if context.subresource == "status" {
             status::faults(new, old, &mut out);
@@ -490,7 +495,7 @@ impl Strategy for CronJob {
         true
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         cron_spec(at(object, &["spec"]), &Tree::Null, &mut out);
         let name = text(object, &["metadata", "name"]);
@@ -504,7 +509,12 @@ impl Strategy for CronJob {
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let mut out = Vec::new();
         if context.subresource != "status" {
             cron_spec(at(new, &["spec"]), at(old, &["spec"]), &mut out);

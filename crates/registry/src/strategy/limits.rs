@@ -9,7 +9,7 @@ use kinds::{Tree, status::FieldError};
 use super::checks::{Faults, quantity};
 use super::meta::invalid_text;
 use super::path::{Path, SPEC};
-use super::{Context, Strategy, podspec};
+use super::{Strategy, StrategyContext, podspec};
 use crate::tree::{at, ensure, entries, list, list_mut, text};
 
 pub(crate) struct LimitRange;
@@ -38,7 +38,7 @@ impl Strategy for LimitRange {
         }
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         let path = SPEC.child("limits");
         let mut seen = BTreeSet::new();
@@ -54,7 +54,12 @@ impl Strategy for LimitRange {
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        _old: &Tree,
+    ) -> Vec<FieldError> {
         self.validate_create(context, new)
     }
 
@@ -212,14 +217,19 @@ const SCOPES: [&str; 6] = [
 ];
 
 impl Strategy for ResourceQuota {
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         amounts(at(object, &["spec", "hard"]), &SPEC.child("hard"), &mut out);
         scopes(at(object, &["spec"]), &mut out);
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let mut out = Vec::new();
         if context.subresource == "status" {
             for part in ["hard", "used"] {

@@ -4,7 +4,8 @@ use kinds::{Tree, names, status::FieldError};
 
 use super::meta::invalid_text;
 use super::path::Path;
-use super::{Context, FieldNames, Strategy};
+use super::{FieldNames, KindFacts, Strategy, StrategyContext};
+use crate::facts::NamespaceFacts;
 use crate::tree::{at, carry, list, put, text};
 
 pub(crate) struct Namespace;
@@ -13,6 +14,10 @@ pub(crate) struct Namespace;
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 impl Strategy for Namespace {
+    fn facts(&self, object: &Tree) -> Option<KindFacts> {
+        Some(Box::new(NamespaceFacts::of(object)))
+    }
+
     fn default(&self, object: &mut Tree) {
         let name = text(object, &["metadata", "name"]).to_owned();
         if !name.is_empty() {
@@ -24,7 +29,7 @@ impl Strategy for Namespace {
         names::dns_label(name)
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
+    fn prepare_create(&self, _context: &StrategyContext<'_>, object: &mut Tree) {
         put(object, &["status", "phase"], "Active");
         let mut finalizers = list(object, &["spec", "finalizers"]).to_vec();
         if !finalizers
@@ -37,7 +42,7 @@ impl Strategy for Namespace {
         self.default(object);
     }
 
-    fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
+    fn prepare_update(&self, context: &StrategyContext<'_>, new: &mut Tree, old: &Tree) {
         match context.subresource {
             "finalize" => carry(old, new, &["status"]),
             "status" => {}
@@ -46,11 +51,16 @@ impl Strategy for Namespace {
         }
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         finalizers(object, false)
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        _old: &Tree,
+    ) -> Vec<FieldError> {
         match context.subresource {
             "finalize" => finalizers(new, true),
             "status" => {

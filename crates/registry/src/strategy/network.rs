@@ -8,7 +8,7 @@ use super::checks::{Faults, port_number, port_number_or_name};
 use super::meta::invalid_text;
 use super::node::is_range;
 use super::path::{Path, SPEC};
-use super::{Context, Strategy, selector};
+use super::{Strategy, StrategyContext, selector};
 use crate::tree::{at, ensure, fill, int, list, list_mut, put, text};
 
 pub(crate) struct Ingress;
@@ -25,7 +25,7 @@ impl Strategy for Ingress {
         true
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         let annotation = at(object, &["metadata", "annotations", CLASS_ANNOTATION]);
         if !annotation.is_null() && !at(object, &["spec", "ingressClassName"]).is_null() {
@@ -40,7 +40,12 @@ impl Strategy for Ingress {
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        _old: &Tree,
+    ) -> Vec<FieldError> {
         let mut out = Vec::new();
         if context.subresource.is_empty() {
             ingress_spec(at(new, &["spec"]), &mut out);
@@ -275,7 +280,7 @@ impl Strategy for NetworkPolicy {
         true
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         let spec = at(object, &["spec"]);
         selector::faults(
@@ -311,7 +316,12 @@ impl Strategy for NetworkPolicy {
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        _old: &Tree,
+    ) -> Vec<FieldError> {
         self.validate_create(context, new)
     }
 }
@@ -442,7 +452,7 @@ mod tests {
     use crate::strategy::Gates;
 
     fn faults(strategy: &dyn Strategy, spec: &Tree) -> Vec<String> {
-        let context = Context {
+        let context = StrategyContext {
             subresource: "",
             gates: Gates::default(),
             now: jiff::Timestamp::UNIX_EPOCH,

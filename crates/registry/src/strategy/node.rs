@@ -8,7 +8,7 @@ use kinds::{Tree, names, status::FieldError};
 use super::checks::Faults;
 use super::meta::invalid_text;
 use super::path::Path;
-use super::{Context, FieldNames, Strategy, podspec};
+use super::{FieldNames, Strategy, StrategyContext, podspec};
 use crate::tree::{at, carry, entries, fill, flag, list, put, take, text};
 
 pub(crate) struct Node;
@@ -40,7 +40,7 @@ impl Strategy for Node {
         true
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
+    fn prepare_create(&self, _context: &StrategyContext<'_>, object: &mut Tree) {
         fill(
             object,
             &["status", "daemonEndpoints", "kubeletEndpoint", "Port"],
@@ -48,13 +48,18 @@ impl Strategy for Node {
         );
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         whole(object, &mut out);
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let mut out = Vec::new();
         // Upstream judges the whole node and then its change: some faults are told twice.
         if context.subresource != "status" {

@@ -8,7 +8,8 @@ use kinds::{Tree, names, status::FieldError};
 use super::checks::{Faults, at_most_all, nonnegative, number_or_percent, one_of, one_of_if_set};
 use super::meta::{invalid_shown, invalid_text};
 use super::path::Path;
-use super::{Context, Strategy, selector};
+use super::{KindFacts, Strategy, StrategyContext, selector};
+use crate::facts::BudgetFacts;
 use crate::tree::{at, int, list, put, take, text};
 
 pub(crate) struct PodDisruptionBudget;
@@ -28,6 +29,10 @@ const REASON_LIMIT: usize = 1024;
 const MESSAGE_LIMIT: usize = 32 * 1024;
 
 impl Strategy for PodDisruptionBudget {
+    fn facts(&self, object: &Tree) -> Option<KindFacts> {
+        Some(Box::new(BudgetFacts::of(object)))
+    }
+
     fn default(&self, object: &mut Tree) {
         strip_legacy_term(object);
     }
@@ -40,7 +45,7 @@ impl Strategy for PodDisruptionBudget {
         true
     }
 
-    fn prepare_create(&self, context: &Context<'_>, object: &mut Tree) {
+    fn prepare_create(&self, context: &StrategyContext<'_>, object: &mut Tree) {
         for figure in FIGURES {
             put(object, &["status", figure], 0);
         }
@@ -49,7 +54,7 @@ impl Strategy for PodDisruptionBudget {
         }
     }
 
-    fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
+    fn prepare_update(&self, context: &StrategyContext<'_>, new: &mut Tree, old: &Tree) {
         let in_use = !at(old, &["spec", "unhealthyPodEvictionPolicy"]).is_null();
         if context.subresource.is_empty() && !context.gates.unhealthy_pod_eviction_policy && !in_use
         {
@@ -57,13 +62,18 @@ impl Strategy for PodDisruptionBudget {
         }
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         spec(object, false, &mut out);
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let mut out = Vec::new();
         if context.subresource == "status" {
             status(at(new, &["status"]), &mut out);

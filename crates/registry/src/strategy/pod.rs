@@ -10,7 +10,8 @@ use kinds::{Tree, status::FieldError};
 use super::checks::Faults;
 use super::meta::invalid_text;
 use super::path::Path;
-use super::{Context, FieldNames, Strategy, podspec};
+use super::{FieldNames, KindFacts, Strategy, StrategyContext, podspec};
+use crate::facts::PodFacts;
 use crate::tree::{at, carry, flag, int, list, put, take, text};
 
 pub(crate) struct Pod;
@@ -21,6 +22,10 @@ const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
 
 impl Strategy for Pod {
+    fn facts(&self, object: &Tree) -> Option<KindFacts> {
+        Some(Box::new(PodFacts::of(object)))
+    }
+
     fn default(&self, object: &mut Tree) {
         podspec::pod_defaults(object);
         agree_on_addresses(object);
@@ -30,7 +35,7 @@ impl Strategy for Pod {
         true
     }
 
-    fn prepare_create(&self, context: &Context<'_>, object: &mut Tree) {
+    fn prepare_create(&self, context: &StrategyContext<'_>, object: &mut Tree) {
         put(object, &["status", "phase"], "Pending");
         let class = podspec::qos_class(at(object, &["spec"]));
         put(object, &["status", "qosClass"], class);
@@ -46,7 +51,7 @@ impl Strategy for Pod {
         }
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         metadata_and_spec(object, &mut out);
         if !list(object, &["spec", "ephemeralContainers"]).is_empty() {
@@ -64,7 +69,7 @@ impl Strategy for Pod {
         out
     }
 
-    fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
+    fn prepare_update(&self, context: &StrategyContext<'_>, new: &mut Tree, old: &Tree) {
         match context.subresource {
             "status" => prepare_status(new, old),
             "ephemeralcontainers" => keep_only(new, old, &["spec", "ephemeralContainers"]),
@@ -73,7 +78,12 @@ impl Strategy for Pod {
         }
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let mut out = Vec::new();
         match context.subresource {
             "status" => update::status(new, old, &mut out),

@@ -4,7 +4,7 @@ use kinds::{Tree, names, status::FieldError};
 
 use super::checks::Faults;
 use super::path::Path;
-use super::{Context, Strategy, selector};
+use super::{Strategy, StrategyContext, selector};
 use crate::tree::{at, is_empty, list};
 
 pub(crate) struct Role {
@@ -17,7 +17,7 @@ impl Strategy for Role {
         names::path_segment(name)
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         const RULES: Path<'static> = Path::root("rules");
         let mut out = Vec::new();
         for (index, rule) in list(object, &["rules"]).iter().enumerate() {
@@ -40,7 +40,12 @@ impl Strategy for Role {
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        _old: &Tree,
+    ) -> Vec<FieldError> {
         self.validate_create(context, new)
     }
 
@@ -96,7 +101,7 @@ mod tests {
     #[test]
     fn a_rule_names_verbs_and_either_resources_or_paths() {
         let check = |is_namespaced: bool, rule: Tree, expected: &[&str]| {
-            let context = Context {
+            let context = StrategyContext {
                 subresource: "",
                 gates: Gates::default(),
                 now: jiff::Timestamp::UNIX_EPOCH,

@@ -11,7 +11,8 @@ use kinds::{Tree, names, status::FieldError};
 use super::checks::{Faults, port_number, port_number_or_name, required_one_of, special_address};
 use super::meta::{self, invalid_text};
 use super::path::{Path, SPEC};
-use super::{Context, FieldNames, Strategy, node};
+use super::{FieldNames, KindFacts, Strategy, StrategyContext, node};
+use crate::facts::ServiceFacts;
 use crate::tree::{at, carry, ensure, fill, int, is_empty, list, list_mut, put, take, text};
 
 pub(crate) use addresses::is_headless;
@@ -33,6 +34,10 @@ const ONLY_LOAD_BALANCERS: &str = "may only be used when `type` is 'LoadBalancer
 const NOT_A_RANGE: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
 
 impl Strategy for Service {
+    fn facts(&self, object: &Tree) -> Option<KindFacts> {
+        Some(Box::new(ServiceFacts::of(object)))
+    }
+
     fn default(&self, object: &mut Tree) {
         ensure(object, &["spec"]);
         let spec = &mut object["spec"];
@@ -78,14 +83,14 @@ impl Strategy for Service {
         names::dns_label(name)
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
+    fn prepare_create(&self, _context: &StrategyContext<'_>, object: &mut Tree) {
         let single = text(object, &["spec", "clusterIP"]).to_owned();
         if !single.is_empty() && list(object, &["spec", "clusterIPs"]).is_empty() {
             put(object, &["spec", "clusterIPs"], vec![single]);
         }
     }
 
-    fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
+    fn prepare_update(&self, context: &StrategyContext<'_>, new: &mut Tree, old: &Tree) {
         if context.subresource != "status" {
             addresses::agree(new, old);
             keep_drawn(new, old);
@@ -93,7 +98,7 @@ impl Strategy for Service {
         }
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         // Upstream draws addresses first, and ends there when they cannot be drawn.
         let mut out = Vec::new();
         addresses::faults(at(object, &["spec"]), &mut out);
@@ -103,7 +108,12 @@ impl Strategy for Service {
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let mut out = Vec::new();
         if context.subresource == "status" {
             load_balancer_status(new, &mut out);

@@ -4,7 +4,7 @@
 use kinds::Tree;
 use kinds::status::FieldError;
 
-use super::{Context, FieldNames, Strategy};
+use super::{FieldNames, Strategy, StrategyContext};
 use crate::tree::{at, carry, fill, list, list_mut, put, text};
 
 pub(crate) struct SigningRequest;
@@ -22,7 +22,7 @@ impl Strategy for SigningRequest {
         }
     }
 
-    fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
+    fn prepare_update(&self, context: &StrategyContext<'_>, new: &mut Tree, old: &Tree) {
         carry(old, new, &["spec"]);
         match context.subresource {
             "approval" => {
@@ -39,7 +39,12 @@ impl Strategy for SigningRequest {
         }
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         if context.subresource.is_empty() {
             return Vec::new();
         }
@@ -140,7 +145,7 @@ mod tests {
         let check = |subresource: &str, old: &[&str], new: &[&str], expected: &[&str]| {
             let (old, mut new) = (of(old), of(new));
             new["spec"]["signerName"] = "other".into();
-            let context = Context {
+            let context = StrategyContext {
                 subresource,
                 gates: super::super::Gates::default(),
                 now: jiff::Timestamp::UNIX_EPOCH,
@@ -179,7 +184,7 @@ mod tests {
             json!({"status": {"conditions": conditions, "certificate": certificate}})
         };
         let check = |old: Tree, new: Tree, fields: &[&str]| {
-            let context = Context {
+            let context = StrategyContext {
                 subresource: "approval",
                 gates: super::super::Gates::default(),
                 now: jiff::Timestamp::UNIX_EPOCH,

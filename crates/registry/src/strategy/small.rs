@@ -8,7 +8,7 @@ use kinds::{Tree, status::FieldError};
 use super::checks::{nonnegative, one_of_if_set};
 use super::meta::invalid_text;
 use super::path::{Path, SPEC};
-use super::{Context, Strategy, claim, same, same_part};
+use super::{Strategy, StrategyContext, claim, same, same_part};
 use crate::tree::{at, ensure, entries, fill, int, list, list_mut, put, text};
 
 /// Members of the specification of a volume that are structures and no sources.
@@ -27,11 +27,11 @@ impl Strategy for PersistentVolume {
         }
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
+    fn prepare_create(&self, _context: &StrategyContext<'_>, object: &mut Tree) {
         put(object, &["status"], json!({"phase": "Pending"}));
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         let spec = at(object, &["spec"]);
         claim::access_modes(spec, "", &SPEC, &mut out);
@@ -90,7 +90,7 @@ impl Strategy for StorageClass {
         fill(object, &["volumeBindingMode"], "Immediate");
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         if text(object, &["provisioner"]).is_empty() {
             vec![FieldError::required("provisioner", "")]
         } else {
@@ -98,7 +98,12 @@ impl Strategy for StorageClass {
         }
     }
 
-    fn validate_update(&self, _context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        _context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let mut out = Vec::new();
         for field in [
             "parameters",
@@ -128,7 +133,7 @@ impl Strategy for HorizontalPodAutoscaler {
         fill(object, &["spec", "minReplicas"], 1);
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         let spec = at(object, &["spec"]);
         let (least, most) = (
@@ -166,7 +171,12 @@ impl Strategy for HorizontalPodAutoscaler {
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        _old: &Tree,
+    ) -> Vec<FieldError> {
         if context.subresource == "status" {
             Vec::new()
         } else {
@@ -193,7 +203,7 @@ impl Strategy for Binding {
         kinds::names::path_segment(name)
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         let role = Path::root("roleRef");
         if text(object, &["roleRef", "apiGroup"]) != RBAC {
@@ -237,7 +247,12 @@ impl Strategy for Binding {
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let mut out = self.validate_create(context, new);
         if at(new, &["roleRef"]) != at(old, &["roleRef"]) {
             out.push(FieldError::invalid(
@@ -285,7 +300,7 @@ impl Strategy for WebhookConfiguration {
         !same_part(ty, &["webhooks"], new, old)
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         let hooks = Path::root("webhooks");
         for (index, hook) in list(object, &["webhooks"]).iter().enumerate() {
@@ -325,7 +340,12 @@ impl Strategy for WebhookConfiguration {
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        _old: &Tree,
+    ) -> Vec<FieldError> {
         self.validate_create(context, new)
     }
 
@@ -337,7 +357,7 @@ impl Strategy for WebhookConfiguration {
 pub(crate) struct RuntimeClass;
 
 impl Strategy for RuntimeClass {
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let handler = text(object, &["handler"]);
         kinds::names::dns_label(handler)
             .into_iter()
@@ -345,7 +365,12 @@ impl Strategy for RuntimeClass {
             .collect()
     }
 
-    fn validate_update(&self, _context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        _context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let (now, before) = (text(new, &["handler"]), text(old, &["handler"]));
         if now == before {
             Vec::new()
@@ -382,7 +407,7 @@ impl Strategy for ApiService {
         }
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         let spec = at(object, &["spec"]);
         let expected = format!("{}.{}", text(spec, &["version"]), text(spec, &["group"]));

@@ -7,7 +7,7 @@ use super::deployment::{SCALE, is_zero, unsupported_strategy};
 use super::meta::{invalid_shown, invalid_text};
 use super::path::{Path, SPEC};
 use super::workload;
-use super::{Context, FieldNames, ScalePaths, Strategy, claim, podspec, same, selector};
+use super::{FieldNames, ScalePaths, Strategy, StrategyContext, claim, podspec, same, selector};
 use crate::tree::{at, carry, ensure, fill, int, list, list_mut, put, text};
 
 pub(crate) struct StatefulSet;
@@ -62,7 +62,7 @@ impl Strategy for StatefulSet {
         true
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         let spec = at(object, &["spec"]);
         stateful_spec(spec, true, true, &mut out);
@@ -77,7 +77,12 @@ impl Strategy for StatefulSet {
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let mut out = Vec::new();
         if context.subresource == "status" {
             let figures = [
@@ -276,7 +281,7 @@ impl Strategy for DaemonSet {
         true
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
+    fn prepare_create(&self, _context: &StrategyContext<'_>, object: &mut Tree) {
         let given = template_generation(object).max(1);
         put(
             object,
@@ -285,7 +290,7 @@ impl Strategy for DaemonSet {
         );
     }
 
-    fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
+    fn prepare_update(&self, context: &StrategyContext<'_>, new: &mut Tree, old: &Tree) {
         if context.subresource.is_empty() {
             let is_new = !same(
                 "io.k8s.api.apps.v1.DaemonSet",
@@ -302,13 +307,18 @@ impl Strategy for DaemonSet {
         }
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         daemon_spec(at(object, &["spec"]), &mut out);
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let mut out = Vec::new();
         if context.subresource == "status" {
             let figures = [
@@ -396,7 +406,7 @@ fn daemon_strategy(strategy: &Tree, path: &Path<'_>, out: &mut Faults) {
 pub(crate) struct ControllerRevision;
 
 impl Strategy for ControllerRevision {
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         if at(object, &["data"]).is_null() {
             out.push(FieldError::required("data", "data is mandatory"));
@@ -411,7 +421,12 @@ impl Strategy for ControllerRevision {
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        context: &StrategyContext<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let mut out = self.validate_create(context, new);
         if at(new, &["data"]) != at(old, &["data"]) {
             out.push(FieldError::invalid(

@@ -1,4 +1,4 @@
-//! `componentstatuses`: asked when somebody reads, and stored nowhere.
+//! `componentstatuses`: health checks that run when a client reads.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ async fn world() -> World {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_parts_of_the_control_plane_tell_how_they_are() {
+async fn component_statuses_report_the_health_of_each_part() {
     let world = world().await;
     let (_, list) = world
         .list("componentstatuses", "", ListOptions::default())
@@ -71,7 +71,7 @@ async fn the_parts_of_the_control_plane_tell_how_they_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_part_of_the_control_plane_cannot_be_read_or_made() {
+async fn unknown_components_cannot_be_read_and_none_can_be_created() {
     let world = world().await;
     let unknown = world
         .ask(

@@ -147,7 +147,7 @@ fn red(name: &str) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_definition_is_established_at_once_and_shows_it_with_its_next_revision() {
+async fn a_definition_is_established_by_the_revision_after_its_creation() {
     let world = World::new().await;
     assert_eq!(refused(send(&world, "v1", "shop/a", get()).await).0, 404);
     let made = world.create(DEFINITIONS, "", definition()).await;
@@ -190,7 +190,7 @@ async fn a_definition_is_established_at_once_and_shows_it_with_its_next_revision
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_object_is_pruned_defaulted_and_judged() {
+async fn an_object_is_pruned_defaulted_and_validated() {
     let world = world().await;
     let mut body = red("a");
     body["spec"]["colour"] = json!("grey");
@@ -370,7 +370,7 @@ async fn selectable_fields_select_and_others_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_version_shows_the_same_objects_under_its_own_name() {
+async fn every_version_returns_the_same_objects_in_its_own_api_version() {
     let world = world().await;
     let mut body = red("a");
     body["apiVersion"] = json!("shop.example.com/v1beta1");
@@ -408,7 +408,7 @@ async fn every_version_shows_the_same_objects_under_its_own_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deleted_definition_takes_its_objects_along_and_waits_for_those_that_are_held() {
+async fn a_deleted_definition_deletes_its_objects_and_waits_for_their_finalizers() {
     let world = world().await;
     let mut held = red("held");
     held["metadata"]["finalizers"] = json!(["example.com/hold"]);
@@ -479,7 +479,7 @@ async fn an_object_is_deleted_like_any_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn faults_of_definitions_are_told_in_the_words_of_the_api() {
+async fn faults_of_definitions_have_upstreams_messages() {
     let world = World::new().await;
     let schema = "/spec/versions/0/schema/openAPIV3Schema";
     for (pointer, value, expected) in [
@@ -544,7 +544,7 @@ async fn faults_of_definitions_are_told_in_the_words_of_the_api() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_custom_resource_says_itself_what_it_is() {
+async fn a_custom_object_must_name_its_kind() {
     let world = world().await;
     let mut nameless = red("a");
     nameless.as_object_mut().expect("members").remove("kind");
@@ -569,7 +569,7 @@ async fn a_custom_resource_says_itself_what_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn writing_the_status_of_a_custom_resource_leaves_its_metadata_alone() {
+async fn writing_the_status_of_a_custom_object_keeps_its_metadata() {
     let world = world().await;
     send(&world, "v1", "shop", create(&red("a")))
         .await

@@ -22,7 +22,7 @@ fn marks(object: &Value) -> (&Value, &Value, &Value) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_running_pod_is_marked_and_waits_for_its_node() {
+async fn a_running_pod_is_terminating_until_its_node_deletes_it() {
     let world = World::new().await;
     world.pod("p", "Running", true).await;
     let (code, pod) = world
@@ -37,7 +37,7 @@ async fn a_running_pod_is_marked_and_waits_for_its_node() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_later_delete_only_ever_shortens_the_grace() {
+async fn a_later_delete_can_only_shorten_the_grace_period() {
     let world = World::new().await;
     world.pod("p", "Running", true).await;
     world
@@ -78,7 +78,7 @@ async fn a_later_delete_only_ever_shortens_the_grace() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn force_shows_the_mark_and_then_the_removal() {
+async fn a_forced_delete_emits_the_terminating_state_and_then_the_removal() {
     let world = World::new().await;
     world.pod("p", "Running", true).await;
     let since = ListOptions {
@@ -100,7 +100,7 @@ async fn force_shows_the_mark_and_then_the_removal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn finalizers_hold_an_object_until_the_last_one_goes() {
+async fn finalizers_keep_an_object_until_the_last_one_is_removed() {
     let world = World::new().await;
     let body =
         json!({"metadata": {"name": "m", "finalizers": ["a.b/c", "d.e/f"]}, "data": {"k": "1"}});
@@ -163,7 +163,7 @@ async fn finalizers_hold_an_object_until_the_last_one_goes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pod_with_a_finalizer_needs_both_its_grace_spent_and_the_finalizer_gone() {
+async fn a_pod_with_a_finalizer_stays_until_both_grace_period_and_finalizer_have_ended() {
     let world = World::new().await;
     world.pod("p", "Running", true).await;
     world
@@ -191,7 +191,7 @@ async fn a_pod_with_a_finalizer_needs_both_its_grace_spent_and_the_finalizer_gon
 }
 
 #[tokio::test(start_paused = true)]
-async fn preconditions_name_the_object_that_is_meant() {
+async fn a_delete_whose_preconditions_do_not_hold_is_refused() {
     let world = World::new().await;
     let pod = world.pod("p", "Running", true).await;
     let uid = DeleteOptions {
@@ -229,7 +229,7 @@ async fn preconditions_name_the_object_that_is_meant() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn propagation_leaves_its_finalizer_for_the_garbage_collector() {
+async fn propagation_sets_the_finalizer_of_the_garbage_collector() {
     let world = World::new().await;
     let policy = |text: &str| DeleteOptions {
         propagation_policy: Some(text.to_owned()),
@@ -272,7 +272,7 @@ async fn propagation_leaves_its_finalizer_for_the_garbage_collector() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dry_run_shows_what_would_be_and_a_body_switches_the_query_off() {
+async fn a_dry_run_returns_the_result_and_a_body_overrides_the_query() {
     let world = World::new().await;
     world.pod("p", "Running", true).await;
     let written = world.revision();
@@ -295,7 +295,7 @@ async fn a_dry_run_shows_what_would_be_and_a_body_switches_the_query_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_collection_answers_what_was_there_before() {
+async fn deleting_a_collection_returns_the_objects_as_they_were() {
     let world = World::new().await;
     world.pod("a", "Running", true).await;
     world.pod("b", "Pending", false).await;
@@ -318,7 +318,7 @@ async fn a_collection_answers_what_was_there_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_namespace_terminates_and_goes_with_its_last_finalizer() {
+async fn a_namespace_terminates_and_is_removed_with_its_last_finalizer() {
     let world = World::new().await;
     let (code, gone) = world
         .delete("namespaces", "/shop", DeleteOptions::default())

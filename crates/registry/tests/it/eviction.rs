@@ -6,13 +6,14 @@ use serde_json::{Value, json};
 
 use crate::world::{World, json_body, refused};
 
-/// A budget that was observed and has something to give.
+/// The status of an observed budget that allows this many disruptions.
 fn open(allowed: i64) -> Value {
     json!({"observedGeneration": 1, "disruptionsAllowed": allowed, "currentHealthy": 3, "desiredHealthy": 2, "expectedPods": 3})
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_granted_eviction_charges_the_budget_marks_the_pod_and_deletes_it_in_this_order() {
+async fn a_granted_eviction_charges_the_budget_sets_the_condition_and_deletes_the_pod_in_this_order()
+ {
     let world = World::new().await;
     world.pod("p", "Running", true).await;
     world.budget("b", json!({"minAvailable": 2}), open(1)).await;
@@ -68,12 +69,21 @@ async fn a_granted_eviction_charges_the_budget_marks_the_pod_and_deletes_it_in_t
     assert_eq!(deleted["metadata"]["generation"], 2);
 }
 
+/// The revision, the pod and the budget: everything that a refused eviction could have changed.
+async fn state(world: &World) -> (String, Option<Value>, Option<Value>) {
+    (
+        world.revision(),
+        world.get("pods", "shop/p").await,
+        world.get("poddisruptionbudgets", "shop/b").await,
+    )
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_refused_eviction_leaves_no_trace() {
+async fn an_eviction_that_its_budget_refuses_writes_nothing() {
     let world = World::new().await;
     world.pod("p", "Running", true).await;
     world.budget("b", json!({"minAvailable": 2}), open(0)).await;
-    let before = world.revision();
+    let before = state(&world).await;
     let refusal = world.evict("p", Value::Null).await.expect_err("refused");
     assert_eq!(refusal.status.code, 429);
     let details = refusal.status.details.expect("details");
@@ -82,39 +92,26 @@ async fn a_refused_eviction_leaves_no_trace() {
         "The disruption budget b does not allow evicting pods currently"
     );
     assert_eq!(details.retry_after_seconds, 0);
+    assert_eq!(state(&world).await, before);
+}
 
-    world
-        .budget(
-            "c",
-            json!({"selector": {"matchLabels": {"app": "other"}}, "minAvailable": 2}),
-            open(1),
-        )
-        .await;
-    let spare = world
-        .patch(
-            "poddisruptionbudgets",
-            "shop/b/status",
-            json!({"status": open(2)}),
-        )
-        .await
-        .expect("written")
-        .1;
-    assert_eq!(spare["status"]["disruptionsAllowed"], 2);
-    let written = world.revision();
-    for options in [
-        json!({"preconditions": {"uid": "x"}}),
-        json!({"preconditions": {"resourceVersion": "1"}}),
+#[tokio::test(start_paused = true)]
+async fn an_eviction_that_fails_its_preconditions_writes_nothing() {
+    let world = World::new().await;
+    world.pod("p", "Running", true).await;
+    world.budget("b", json!({"minAvailable": 2}), open(2)).await;
+    let before = state(&world).await;
+    for (options, code) in [
+        (json!({"preconditions": {"uid": "x"}}), 409),
+        (json!({"preconditions": {"resourceVersion": "1"}}), 409),
+        (json!({"propagationPolicy": "Sideways"}), 422),
     ] {
-        assert_eq!(refused(world.evict("p", options).await).0, 409);
+        assert_eq!(refused(world.evict("p", options).await).0, code);
+        assert_eq!(state(&world).await, before);
     }
-    let sideways = refused(
-        world
-            .evict("p", json!({"propagationPolicy": "Sideways"}))
-            .await,
-    );
-    assert_eq!(sideways.0, 422);
-    assert_eq!(world.revision(), written);
-    assert_ne!(before, written);
+    // Without them it is granted, and the state does change.
+    assert_eq!(world.evict("p", Value::Null).await.expect("granted").0, 201);
+    assert_ne!(state(&world).await, before);
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,7 +170,7 @@ async fn unready_pod_is_evicted_when_policy_is_always_allow_unless_the_gate_is_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pod_that_nothing_has_to_stop_is_gone_after_the_call() {
+async fn a_pod_without_a_grace_period_is_gone_after_the_call() {
     let world = World::new().await;
     world.pod("p", "Pending", false).await;
     world.pod("s", "Succeeded", false).await;
@@ -236,7 +233,7 @@ async fn a_dry_run_decides_and_writes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_body_must_say_is_checked_before_the_pod_is_looked_for() {
+async fn the_body_is_checked_before_the_pod_is_looked_up() {
     let world = World::new().await;
     let check = async |path: &str, body: Value, code: u16, message: &str| {
         assert_eq!(
@@ -293,7 +290,7 @@ async fn what_the_body_must_say_is_checked_before_the_pod_is_looked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_evictions_at_once_never_take_more_than_the_budget_gives() {
+async fn concurrent_evictions_never_exceed_the_budget() {
     let world = World::new().await;
     for number in 0..20 {
         world.pod(&format!("p{number}"), "Running", true).await;
@@ -328,7 +325,7 @@ async fn many_evictions_at_once_never_take_more_than_the_budget_gives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_budget_is_found_by_whatever_kind_of_selector_it_has() {
+async fn a_budget_is_found_by_every_kind_of_selector() {
     let expression = |key: &str, operator: &str, values: Value| json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]});
     for (selector, selects) in [
         (json!({"matchLabels": {"app": "a"}}), true),
@@ -343,7 +340,7 @@ async fn a_budget_is_found_by_whatever_kind_of_selector_it_has() {
     ] {
         let world = World::new().await;
         world.pod("p", "Running", true).await;
-        // The first selector is another one, so that the budget has to be found anew.
+        // The first selector is another one, so that the index has to follow the change.
         let other = json!({"selector": {"matchLabels": {"app": "other"}}, "minAvailable": 2});
         world.budget("b", other, open(0)).await;
         let changed = json!({"spec": {"selector": null}});

@@ -1,4 +1,4 @@
-//! What is forgotten with time: events after an hour, history after five to ten minutes.
+//! Removal of old state: events after an hour, history after five to ten minutes.
 
 use std::time::Duration;
 
@@ -42,13 +42,13 @@ async fn events(world: &World) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_go_an_hour_after_they_were_told_last() {
+async fn events_expire_an_hour_after_their_last_occurrence() {
     let world = forgetting().await;
     for name in ["old", "told-again"] {
         world.create("events", "shop", event(name)).await;
     }
     tokio::time::sleep(40 * MINUTE).await;
-    // The clock of the test world stands at 01:46:40 at the start.
+    // The clock of the test world starts at 01:46:40.
     let again = json!({"count": 2, "lastTimestamp": "2001-09-09T02:26:40Z"});
     world
         .patch("events", "shop/told-again", again)
@@ -63,7 +63,7 @@ async fn events_go_an_hour_after_they_were_told_last() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn history_goes_after_five_to_ten_minutes() {
+async fn history_is_compacted_after_five_to_ten_minutes() {
     let world = forgetting().await;
     let store = world.registry.store().clone();
     let start = store.revision();

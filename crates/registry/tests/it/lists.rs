@@ -1,4 +1,4 @@
-//! Lists: order, selectors, pages, and reading at a version.
+//! Lists: order, selectors, pages, and reads at a resource version.
 
 use registry::request::ListOptions;
 use serde_json::{Value, json};
@@ -52,7 +52,7 @@ async fn names_sort_bytewise() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_show_the_snapshot_of_the_first() {
+async fn all_pages_come_from_the_snapshot_of_the_first() {
     let world = maps(&["p", "q", "r"]).await;
     let (_, first) = world
         .list("configmaps", "shop", limited(1))
@@ -127,7 +127,7 @@ async fn pages_show_the_snapshot_of_the_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_expired_token_comes_back_with_one_that_goes_on() {
+async fn an_expired_token_is_answered_with_one_that_continues() {
     let world = maps(&["p", "q", "r"]).await;
     let (_, first) = world
         .list("configmaps", "shop", limited(1))
@@ -176,7 +176,7 @@ async fn an_expired_token_comes_back_with_one_that_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn selectors_choose_by_labels_and_fields() {
+async fn selectors_filter_by_labels_and_fields() {
     let world = maps(&["a", "b"]).await;
     world
         .create("configmaps", "shop", json!({"metadata": {"name": "c"}}))
@@ -234,7 +234,7 @@ async fn a_page_with_a_selector_does_not_count_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_future_is_waited_for_and_then_refused() {
+async fn a_future_version_is_awaited_and_then_refused() {
     let world = maps(&["a"]).await;
     let options = ListOptions {
         resource_version: "999".to_owned(),
@@ -269,7 +269,7 @@ async fn the_future_is_waited_for_and_then_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_exact_version_shows_what_was_there_then() {
+async fn an_exact_version_returns_the_objects_of_that_revision() {
     let world = maps(&["a"]).await;
     let then = world.revision();
     world

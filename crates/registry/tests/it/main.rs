@@ -1,4 +1,4 @@
-//! The registry through its one door, on a memory store and a paused clock.
+//! Tests of the registry through `Registry::call`, on a memory store and a paused clock.
 
 extern crate exeunt_registry as registry;
 

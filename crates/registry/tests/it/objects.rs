@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::world::{World, json_body, refused};
 
 #[tokio::test(start_paused = true)]
-async fn a_new_object_gets_what_only_the_server_gives() {
+async fn a_new_object_gets_the_fields_that_only_the_server_sets() {
     let world = World::new().await;
     let body = json!({"metadata": {"name": "m", "uid": "mine",
         "creationTimestamp": "2020-01-01T00:00:00Z", "deletionTimestamp": "2020-01-01T00:00:00Z"}});
@@ -25,7 +25,7 @@ async fn a_new_object_gets_what_only_the_server_gives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_generated_name_has_five_letters_and_is_cut_to_fit() {
+async fn a_generated_name_has_five_random_characters_and_is_cut_to_fit() {
     let world = World::new().await;
     let long = "a".repeat(62) + "-";
     for (prefix, kept) in [("web-", "web-"), (long.as_str(), &long[..58])] {
@@ -42,7 +42,7 @@ async fn a_generated_name_has_five_letters_and_is_cut_to_fit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_made_is_refused_with_its_reason() {
+async fn an_invalid_create_is_refused_with_its_reason() {
     let world = World::new().await;
     world
         .create("configmaps", "shop", json!({"metadata": {"name": "m"}}))
@@ -87,7 +87,7 @@ async fn what_cannot_be_made_is_refused_with_its_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_version_and_a_foreign_uid_are_told_apart() {
+async fn a_stale_version_and_a_wrong_uid_are_refused_differently() {
     let world = World::new().await;
     let first = world
         .create(
@@ -145,7 +145,7 @@ async fn a_stale_version_and_a_foreign_uid_are_told_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn budgets_insist_on_a_version() {
+async fn an_update_of_a_budget_requires_a_version() {
     let world = World::new().await;
     world
         .create(
@@ -166,7 +166,7 @@ async fn budgets_insist_on_a_version() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn writing_the_same_thing_again_writes_nothing() {
+async fn an_update_without_changes_writes_nothing() {
     let world = World::new().await;
     let map = world
         .create(
@@ -191,7 +191,7 @@ async fn writing_the_same_thing_again_writes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_put_makes_only_the_kinds_for_which_it_always_has() {
+async fn put_creates_only_objects_of_some_kinds() {
     let world = World::new().await;
     let (code, _) = world
         .update("leases", "shop/l", json!({"metadata": {"name": "l"}}))
@@ -210,7 +210,7 @@ async fn a_put_makes_only_the_kinds_for_which_it_always_has() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dry_run_answers_and_keeps_nothing() {
+async fn a_dry_run_stores_nothing() {
     let world = World::new().await;
     let before = world.revision();
     let options = WriteOptions {
@@ -252,7 +252,7 @@ async fn a_pod_is_bound_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn scale_reads_and_writes_one_figure() {
+async fn scale_reads_and_writes_the_replicas() {
     let world = World::new().await;
     let template = json!({"metadata": {"labels": {"app": "d"}},
         "spec": {"containers": [{"name": "c", "image": "i"}]}});
@@ -534,7 +534,7 @@ async fn a_claim_without_a_class_gets_the_default_one() {
     );
 }
 
-/// Tells what a token would say.
+/// Returns the claims as the token.
 struct Issuer;
 
 impl registry::token::TokenIssuer for Issuer {
@@ -553,7 +553,7 @@ impl registry::token::TokenIssuer for Issuer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_is_bound_to_what_is_there() {
+async fn a_token_is_bound_only_to_an_existing_object() {
     let options = registry::Options {
         tokens: Some(std::sync::Arc::new(Issuer)),
         ..registry::Options::default()
@@ -617,7 +617,7 @@ async fn a_token_is_bound_to_what_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_asks_for_a_certificate_is_who_sent_the_request() {
+async fn the_requestor_of_a_certificate_is_the_user_of_the_request() {
     let world = World::new().await;
     let spec = json!({"request": "AA==", "signerName": "kubernetes.io/kubelet-serving",
         "usages": ["digital signature"], "username": "root"});
@@ -644,7 +644,7 @@ async fn who_asks_for_a_certificate_is_who_sent_the_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_patch_says_twice_or_in_vain_is_told() {
+async fn duplicate_and_unknown_fields_of_a_patch_are_warned_about() {
     let world = World::new().await;
     world
         .create(

@@ -1,4 +1,4 @@
-//! What is told about evictions and budgets beside the answers: figures, events, warnings.
+//! Metrics, events and warnings about evictions and budgets.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn closed(reason: &str) -> Value {
     closed
 }
 
-/// A world with somebody who observes it.
+/// A world whose registry runs `observe`.
 async fn observed(options: Options) -> World {
     let world = World::with(options).await;
     let registry = world.registry.clone();
@@ -37,7 +37,7 @@ async fn observed(options: Options) -> World {
     world
 }
 
-/// Lets the observer do what it has to do (in virtual time).
+/// Lets the observer catch up (in virtual time).
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
@@ -127,7 +127,7 @@ async fn evictions_are_counted_by_outcome_and_budget() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_there_is_counted_without_a_series_for_every_name() {
+async fn evictions_in_unknown_namespaces_share_one_series() {
     let world = World::new().await;
     drop(world.evict("p", Value::Null).await);
     for namespace in ["no\"where", "nowhere"] {
@@ -151,7 +151,7 @@ async fn what_is_not_there_is_counted_without_a_series_for_every_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn budgets_are_told_under_the_names_of_kube_state_metrics() {
+async fn budgets_have_the_metrics_of_kube_state_metrics() {
     let world = World::new().await;
     world
         .budget("b", json!({"minAvailable": 2}), status(1))
@@ -174,7 +174,7 @@ async fn budgets_are_told_under_the_names_of_kube_state_metrics() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_time_from_granted_to_gone_and_the_lag_of_a_status_are_measured() {
+async fn the_time_to_removal_and_the_lag_of_a_status_are_measured() {
     let world = observed(Options::default()).await;
     world.pod("p", "Running", true).await;
     world.pod("q", "Pending", false).await;
@@ -268,7 +268,7 @@ async fn refusals_become_one_event_on_the_pod_and_one_on_the_budget() {
     check(1).await;
     tokio::time::sleep(Duration::from_secs(10)).await;
     check(3).await;
-    // Somebody clears the events away; the next refusal is told by new ones, with the whole count.
+    // After the events are deleted, the next refusal creates new ones with the whole count.
     for event in events(&world).await {
         let name = event["metadata"]["name"]
             .as_str()
@@ -306,7 +306,7 @@ async fn two_budgets_are_named_in_the_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_told_where_kubernetes_is_silent_unless_it_is_asked_for() {
+async fn events_and_warnings_of_our_own_are_off_by_default() {
     let world = observed(Options::default()).await;
     world.pod("p", "Running", true).await;
     world
@@ -378,7 +378,7 @@ fn patch(patch: &Value) -> Verb {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_writes_a_budget_that_cannot_work_is_warned() {
+async fn writing_a_budget_that_cannot_work_warns() {
     let world = World::with(HELPFUL()).await;
     check_warnings(
         &world,
@@ -450,7 +450,7 @@ async fn who_writes_a_budget_that_cannot_work_is_warned() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn replicas_that_are_still_to_come_count_for_a_budget() {
+async fn replicas_that_do_not_exist_yet_count_for_a_budget() {
     let world = World::with(HELPFUL()).await;
     let template = json!({"metadata": {"labels": {"app": "a"}},
         "spec": {"containers": [{"name": "c", "image": "img"}]}});
@@ -487,7 +487,7 @@ async fn replicas_that_are_still_to_come_count_for_a_budget() {
 /// commits, so that the end of a pod which nothing has to stop is followed before the eviction
 /// knows that it was granted.
 #[tokio::test(start_paused = true)]
-async fn the_end_of_a_pod_is_measured_also_when_it_is_seen_before_the_eviction_is_answered() {
+async fn the_end_of_a_pod_is_measured_even_if_it_is_observed_before_the_answer() {
     let store = Store::open_threaded(Box::new(MemoryEngine), store::StoreOptions::default())
         .expect("a thread");
     let world = World::on(store, Options::default()).await;

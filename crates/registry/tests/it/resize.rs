@@ -1,4 +1,4 @@
-//! Resizing pods in place: what may change, and what the node has.
+//! In-place resize of pods: what may change, and what the node has room for.
 
 use serde_json::{Value, json};
 
@@ -84,7 +84,7 @@ async fn a_pod_is_resized_within_its_node() {
     check("2100m", "1Gi", "cpu, requested: 2100, allocatable: 2000").await;
     let both = "cpu, requested: 3000, allocatable: 2000; memory, requested: 2147483648, allocatable: 1073741824";
     check("3", "2Gi", both).await;
-    // What changes nothing is not measured, and neither is a pod without a node.
+    // A resize that changes nothing is not checked against the node, nor is a pod without one.
     world
         .patch(
             "nodes",
@@ -178,7 +178,7 @@ async fn a_resize_changes_amounts_of_cpu_and_memory_and_nothing_else() {
         "spec.containers: Forbidden: containers may not be added or removed on resize",
     )
     .await;
-    // Other parts of the pod are overlooked.
+    // Changes of other parts of the pod are ignored.
     let patch = resize(json!({"image": "other", "resources": resources("500m", "1Gi")}));
     let (_, resized) = world
         .patch("pods", "shop/p/resize", patch)

@@ -1,4 +1,4 @@
-//! Scales: who owns the wanted number, whichever of the two ways it was written.
+//! Scales: the owner of the replicas, written through the scale or the object.
 
 use bytes::Bytes;
 use registry::request::{PatchKind, Verb, WriteOptions};
@@ -57,7 +57,7 @@ async fn apply(
     patch(world, path, PatchKind::Apply, manager, force, applied).await
 }
 
-/// The wanted number, and its owners with operation and subresource.
+/// The desired replicas, and their owners with operation and subresource.
 async fn owners(world: &World) -> (u64, Vec<String>) {
     let found = world
         .get("deployments", "shop/web")
@@ -80,7 +80,7 @@ async fn owners(world: &World) -> (u64, Vec<String>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_wanted_number_belongs_to_whoever_wrote_it_last() {
+async fn the_last_writer_owns_the_replicas() {
     let world = World::new().await;
     apply(&world, "shop/web", "deployer", None, &deployment(1))
         .await
@@ -90,7 +90,7 @@ async fn the_wanted_number_belongs_to_whoever_wrote_it_last() {
         (1, vec!["deployer/Apply/".to_owned()])
     );
 
-    // A status is not the scale's to write.
+    // A scale cannot write its status.
     let status = json!({"status": {"replicas": 42}});
     patch(
         &world,
@@ -169,7 +169,7 @@ async fn a_scale_can_be_applied_and_conflicts_as_its_object_does() {
         (17, vec!["autoscaler/Apply/scale".to_owned()])
     );
 
-    // Who wants the same shares it.
+    // A manager that applies the same value shares it.
     apply(&world, "shop/web/scale", "other", None, &scale(17))
         .await
         .expect("they agree");
@@ -186,7 +186,7 @@ async fn a_scale_can_be_applied_and_conflicts_as_its_object_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_applied_scale_is_refused_with_the_words_of_any_apply() {
+async fn a_conflicting_apply_of_a_scale_has_the_message_of_any_apply() {
     let world = World::new().await;
     apply(&world, "shop/web", "deployer", None, &deployment(1))
         .await

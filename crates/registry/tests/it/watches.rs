@@ -25,7 +25,7 @@ fn short(events: &[(String, Value)]) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn from_nothing_it_begins_with_what_is_there() {
+async fn a_watch_without_a_version_begins_with_the_existing_objects() {
     let world = World::new().await;
     for name in ["a", "b"] {
         world
@@ -50,7 +50,7 @@ async fn from_nothing_it_begins_with_what_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_selector_turns_changes_into_comings_and_goings() {
+async fn a_selector_turns_changes_into_added_and_deleted() {
     let world = World::new().await;
     let options = ListOptions {
         label_selector: "l=yes".to_owned(),
@@ -111,7 +111,7 @@ async fn a_selector_turns_changes_into_comings_and_goings() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bookmarks_come_every_minute_and_before_the_end_when_there_is_news() {
+async fn bookmarks_are_sent_every_minute_and_before_the_end_if_there_is_news() {
     let world = World::new().await;
     let options = ListOptions {
         allow_bookmarks: true,
@@ -140,7 +140,7 @@ async fn bookmarks_come_every_minute_and_before_the_end_when_there_is_news() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn before_the_history_there_is_an_error_event() {
+async fn a_watch_from_before_the_history_gets_an_error_event() {
     let world = World::new().await;
     world
         .registry
@@ -159,7 +159,7 @@ async fn before_the_history_there_is_an_error_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_future_is_waited_for() {
+async fn a_future_version_is_awaited() {
     let world = World::new().await;
     let options = ListOptions {
         resource_version: "999999".to_owned(),
@@ -169,7 +169,7 @@ async fn the_future_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn options_that_do_not_go_together_are_refused() {
+async fn options_that_exclude_each_other_are_refused() {
     let world = World::new().await;
     let options = ListOptions {
         send_initial_events: Some(true),

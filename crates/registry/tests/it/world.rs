@@ -1,4 +1,4 @@
-//! A registry for one test, and short ways to ask it.
+//! A registry for one test, and short forms of requests.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(crate) struct World {
     pub(crate) registry: Registry,
 }
 
-/// An answer, or why there was none.
+/// Code and body of an answer, or its refusal.
 pub(crate) type Answer = Result<(u16, Value), Refusal>;
 
 impl World {
@@ -54,7 +54,7 @@ impl World {
         world
     }
 
-    /// Asks; `path` is `namespace/name/subresource`, of which parts may be left out at the end.
+    /// Makes a request; `path` is `namespace/name/subresource`, whose trailing parts may be left out.
     pub(crate) async fn call(
         &self,
         plural: &str,
@@ -189,7 +189,7 @@ impl World {
         self.ask(plural, path, Verb::List(options)).await
     }
 
-    /// The events of a watch that ends after `seconds`, as kind and object.
+    /// Returns the events of a watch that ends after `seconds`, as kind and object.
     pub(crate) async fn watch(
         &self,
         plural: &str,
@@ -214,7 +214,7 @@ impl World {
         self.registry.store().revision().0.to_string()
     }
 
-    /// A pod of the application `a`; on a node unless it is `Pending`.
+    /// Creates a pod of the application `a`; on a node unless it is `Pending`.
     pub(crate) async fn pod(&self, name: &str, phase: &str, ready: bool) -> Value {
         let mut spec = json!({"automountServiceAccountToken": false,
             "containers": [{"name": "c", "image": "img"}]});
@@ -236,7 +236,7 @@ impl World {
             .1
     }
 
-    /// A budget over the application `a` with these figures in its status.
+    /// Creates a budget over the application `a` with this status.
     pub(crate) async fn budget(&self, name: &str, spec: Value, status: Value) -> Value {
         let mut body = json!({"metadata": {"name": name},
             "spec": {"selector": {"matchLabels": {"app": "a"}}}});
@@ -290,7 +290,7 @@ fn parse(json: &Bytes) -> Value {
     serde_json::from_slice(json).expect("the registry answers JSON")
 }
 
-/// The code and the message of a refusal.
+/// Returns the code and the message of a refusal.
 pub(crate) fn refused(answer: Answer) -> (u16, String) {
     match answer {
         Ok((code, body)) => panic!("{code} {body}"),

@@ -1,5 +1,5 @@
-//! The writes of a granted eviction that are not those of any deletion: the budget pays, and the
-//! pod says why it goes.
+//! The writes that only a granted eviction makes: the charge to the budget, and the condition
+//! `DisruptionTarget` of the pod.
 
 use jiff::{SignedDuration, Timestamp};
 use kinds::Tree;
@@ -10,12 +10,13 @@ use crate::resource::ResourceRef;
 use crate::target::Target;
 use crate::{object, record, tree};
 
-/// Takes one disruption from the budget and notes the pod until the controller has seen it go.
+/// Takes one disruption from the budget, and adds the pod to its `disruptedPods`, from which the
+/// disruption controller removes it after it has observed the deletion.
 pub(super) fn charge(txn: &mut Txn, target: &Target, budgets: &ResourceRef, budget: &Record) {
     let before = record::tree_of(&target.trees, budgets, budget);
     let mut next = before.clone();
     charged(&mut next, &target.name, target.now);
-    record::put_over(
+    record::replace(
         txn,
         &target.trees,
         budgets,
@@ -25,20 +26,21 @@ pub(super) fn charge(txn: &mut Txn, target: &Target, budgets: &ResourceRef, budg
     );
 }
 
-/// What [`Decision::Charge`](super::Decision::Charge) does to the tree of the budget. Pure.
+/// Applies [`Decision::Charge`](super::Decision::Charge) to a budget. Pure.
 pub fn charged(budget: &mut Tree, pod: &str, now: Timestamp) {
     let left = tree::int(budget, &["status", "disruptionsAllowed"]).unwrap_or(0) - 1;
     tree::put(budget, &["status", "disruptionsAllowed"], left);
-    let note = note(budget, pod, now);
-    tree::put(budget, &["status", "disruptedPods", pod], note);
+    let time = disruption_time(budget, pod, now);
+    tree::put(budget, &["status", "disruptedPods", pod], time);
     if left == 0 {
         close(budget, now);
     }
 }
 
-/// What the budget notes about the pod: the time. Who watches knows a note by its pod and its time,
-/// so that a successor which is evicted within the same second gets the next one.
-fn note(budget: &Tree, pod: &str, now: Timestamp) -> String {
+/// Returns the time of the pod's entry in `disruptedPods`. Controllers identify an entry by name and
+/// time, so that a successor of the same name that is evicted within the same second gets the next
+/// second.
+fn disruption_time(budget: &Tree, pod: &str, now: Timestamp) -> String {
     let text = object::wire_time(now);
     let before = tree::at(budget, &["status", "disruptedPods", pod]).as_str();
     if before == Some(text.as_str()) {
@@ -51,7 +53,7 @@ fn note(budget: &Tree, pod: &str, now: Timestamp) -> String {
     }
 }
 
-/// The condition of a budget that has nothing left to give.
+/// Sets the condition `DisruptionAllowed` of a budget that allows no further disruption.
 fn close(budget: &mut Tree, now: Timestamp) {
     let observed = tree::int(budget, &["status", "observedGeneration"]).unwrap_or(0);
     let mut closed = json!({
@@ -64,8 +66,8 @@ fn close(budget: &mut Tree, now: Timestamp) {
     set_condition(budget, closed);
 }
 
-/// The pod marked as the target of a disruption; `None` when it is marked already. Pure.
-pub(super) fn marked(pod: &Tree, now: Timestamp) -> Option<Tree> {
+/// Returns the pod with the condition `DisruptionTarget`; `None` when it has that already. Pure.
+pub(super) fn with_disruption_target(pod: &Tree, now: Timestamp) -> Option<Tree> {
     let mut condition = json!({
         "type": "DisruptionTarget", "status": "True", "lastProbeTime": null,
         "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
@@ -97,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_successor_that_is_evicted_in_the_same_second_gets_a_note_of_its_own() {
+    fn a_successor_that_is_evicted_in_the_same_second_gets_a_later_entry() {
         let now = Timestamp::from_millisecond(1_500).expect("a time");
         let mut budget = json!({"status": {"disruptionsAllowed": 2, "disruptedPods": {"db-0": "2026-01-01T00:00:00Z"}}});
         let mut notes = Vec::new();

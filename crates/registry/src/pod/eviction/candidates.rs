@@ -1,22 +1,23 @@
-//! Which budgets may select a pod, without asking all of its namespace: a namespace may have
-//! hundreds, and an eviction should not cost more for it.
+//! The index of budgets by their selectors: an eviction finds the budgets that may select its pod
+//! without reading all of the namespace, which may have hundreds.
 //!
-//! Each budget is found under one requirement of its selector that a pod can only fulfil with a
-//! certain label (`shop/app=web`), or, when it has none, under its namespace (`shop/`). A pod asks
-//! for its labels and its namespace. What is found this way has still to be matched.
+//! Each budget is indexed under one requirement of its selector that only pods with a certain label
+//! fulfil (`shop/app=web`), or, if it has no such requirement, under its namespace (`shop/`). The
+//! lookup uses the namespace and each label of the pod. Budgets that it finds have still to be
+//! matched.
 
 use std::sync::Arc;
 
 use kinds::selector::Operator;
 use store::{Index, Record};
 
-use super::budget_of;
+use crate::facts::BudgetFacts;
 use crate::key;
 use crate::record::{self, Facts};
 use crate::resource::ResourceRef;
-use crate::view::View;
+use crate::view::StoreView;
 
-/// The index that the store keeps over the budgets.
+/// The index of budgets, which the store keeps.
 pub(crate) const BUDGETS: Index = Index {
     collection: "poddisruptionbudgets.policy",
     terms,
@@ -27,9 +28,8 @@ fn terms(budget: &Record) -> Vec<String> {
         return Vec::new();
     };
     let (namespace, _) = key::namespace_and_name(&budget.key);
-    let Some(selector) =
-        budget_of(record::facts(&budgets, budget)).and_then(|budget| budget.selector.as_ref())
-    else {
+    let facts: Option<&BudgetFacts> = record::facts(&budgets, budget).of_kind();
+    let Some(selector) = facts.and_then(|budget| budget.selector.as_ref()) else {
         return Vec::new();
     };
     let pinned = |operator| {
@@ -56,13 +56,13 @@ fn term(namespace: &str, label: &str, value: &str) -> String {
     format!("{namespace}/{label}={value}")
 }
 
-/// The budgets of the namespace that may select a pod with these facts.
-pub(super) fn of(view: &impl View, namespace: &str, pod: &Facts) -> Vec<Arc<Record>> {
+/// Returns the budgets of the namespace that may select a pod with these facts, sorted by name.
+pub(super) fn of(view: &impl StoreView, namespace: &str, pod: &Facts) -> Vec<Arc<Record>> {
     let mut found: Vec<Arc<Record>> = view.indexed(&BUDGETS, &format!("{namespace}/")).collect();
     for (label, value) in &pod.labels {
         found.extend(view.indexed(&BUDGETS, &term(namespace, label, value)));
     }
-    // In the order of their names, as a list would show them.
+    // A refusal depends on the order when several budgets select the pod.
     found.sort_by(|left, right| left.key.cmp(&right.key));
     found
 }

@@ -5,42 +5,11 @@
 //! decision is taken inside the commit that carries it out, so a conflict that upstream has to
 //! retry cannot arise.
 
-use kinds::selector::LabelSelector;
 use kinds::status::{GroupResource, Status, StatusCause};
-use rules::eviction::{self, BudgetState, Outcome, PodState, RETRY_AFTER_SECONDS};
+use rules::eviction::{self, BudgetState, Outcome, RETRY_AFTER_SECONDS};
 
+use crate::facts::{BudgetFacts, NotAllowed, PodFacts};
 use crate::request::Refusal;
-
-/// What an eviction reads of a pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PodFacts {
-    /// What the rule reads.
-    pub state: PodState,
-    /// `metadata.uid`
-    pub uid: String,
-}
-
-/// What an eviction reads of a budget.
-#[derive(Clone, Debug, Default)]
-pub struct BudgetFacts {
-    /// What the rule reads.
-    pub state: BudgetState,
-    /// `metadata.name`
-    pub name: String,
-    /// The compiled selector; `None` when it does not compile, and then it selects nothing.
-    pub selector: Option<LabelSelector>,
-    /// The condition `DisruptionAllowed` when its status is `False` and its message is not empty.
-    pub not_allowed: Option<NotAllowed>,
-}
-
-/// Why a budget's own condition says that it allows no disruption.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NotAllowed {
-    /// The condition's reason.
-    pub reason: String,
-    /// The condition's message, never empty.
-    pub message: String,
-}
 
 /// The client's part of an eviction.
 #[derive(Clone, Copy, Debug, Default)]
@@ -205,7 +174,7 @@ fn too_many_requests(why: String, retry_after_seconds: u32) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use rules::eviction::Phase;
+    use rules::eviction::{Phase, PodState};
 
     use super::*;
 
