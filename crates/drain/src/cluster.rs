@@ -35,8 +35,8 @@ pub use parse::ParseError;
 pub(crate) use parse::documents;
 pub use scale::OwnerScale;
 
-/// Objects in one page of a list. Without a limit, a list of a hundred thousand pods is one response
-/// that the server builds in memory.
+/// Objects in one page of a list. Without a limit, the server builds a list of a hundred thousand
+/// pods in memory.
 const PAGE_SIZE: u32 = 500;
 
 /// Which namespaces [`ClusterSnapshot::read`] lists.

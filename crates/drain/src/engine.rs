@@ -193,15 +193,16 @@ impl DrainEngine {
                 Some(input) = self.inputs.recv() => self.handle(input),
                 () = sleep => {}
             }
-            // Inputs that arrived together lead to one decision: a budget may free for several pods.
+            // Inputs that arrived together lead to one decision: a budget may free for several
+            // pods.
             while let Ok(input) = self.inputs.try_recv() {
                 self.handle(input);
             }
         }
     }
 
-    /// Ends the drain early: aborts requests in flight and scales workloads back. Evictions that were
-    /// accepted continue. Returns warnings.
+    /// Ends the drain early: aborts requests in flight and scales workloads back. Accepted evictions
+    /// continue. Returns warnings.
     pub async fn stop(&mut self) -> Vec<String> {
         self.running.clear();
         let mut warnings = Vec::new();

@@ -106,8 +106,8 @@ pub struct EvictionFault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultClass {
-    /// An admission webhook denied the eviction. Operators do so while they move the pod themselves,
-    /// which takes time.
+    /// An admission webhook denied the eviction. Operators do so while they move the pod
+    /// themselves, which takes time.
     Denied,
     /// The server or a webhook failed (5xx).
     #[serde(rename = "broken")]
@@ -205,8 +205,8 @@ async fn send(client: &Client, request: http::request::Builder, body: &Value) ->
     }
 }
 
-/// Accepts a 2xx response only when it contains an API object: proxies and login pages answer 200 to
-/// any request.
+/// Accepts a 2xx response only when it contains an API object: proxies and login pages answer 200
+/// to any request.
 fn granted(body: &str) -> EvictionResponse {
     let object = serde_json::from_str::<BTreeMap<String, IgnoredAny>>(body);
     if object.is_ok_and(|object| object.contains_key("kind")) {

@@ -2,8 +2,8 @@
 //!
 //! [`lint`] is pure: it takes a snapshot of a cluster or of manifests and returns findings. Every
 //! rule is a row of [`RULES`]: identifier, severity, reason, fix, and the function that checks it.
-//! Help, documentation and SARIF are generated from the same rows. Findings about an object with the
-//! annotation [`IGNORE`] are kept and marked as suppressed.
+//! Help, documentation and SARIF are generated from the same rows. Findings about an object with
+//! the annotation [`IGNORE`] are kept and marked as suppressed.
 //!
 //! Read next: `context.rs` for the input of the rules, `budgets.rs` and `workloads.rs` for the
 //! checks.

@@ -286,8 +286,7 @@ impl DrainState {
         self.pods_unwatched = unwatched;
     }
 
-    /// The server would not say whether a pod is still there. UnreadyReason of the network passes; a
-    /// refusal does not.
+    /// Records that a pod could not be read. Network errors pass; missing rights fail the pod.
     pub fn check_failed(&mut self, uid: &str, error: &kube::Error, now: Timestamp) {
         if let kube::Error::Api(status) = error
             && matches!(status.code, 401 | 403)

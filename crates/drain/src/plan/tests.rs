@@ -179,8 +179,8 @@ fn a_budget_that_never_allows_is_proven_from_its_numbers() {
 
 #[test]
 fn a_replacement_without_a_node_explains_a_deadlock() {
-    // Both nodes are drained and the third is full: the replacement of the first pod cannot start, so
-    // the second one never leaves.
+    // Both nodes are drained and the third is full: the replacement of the first pod cannot start,
+    // so the second one never leaves.
     let sketch = Sketch::new(&["a", "b", "c"])
         .app("ReplicaSet", "web", &["a", "b"], &json!({}))
         .app(
@@ -322,12 +322,12 @@ fn the_text_begins_with_the_result() {
       shop/web-1 moves to b after 20 s
 
     Budgets:
-      shop/web: needs 2 healthy, has 3, 2 at the least; 2 of its pods leave, 1 pod waits for it, 20 s in all
+      shop/web: needs 2 healthy, has 3, at least 2 during the drain; 2 of its pods leave, 1 pod waits for it, 20 s in total
 
     Forecast: 21 s with 1 node at a time
       50 s if every pod uses its whole grace period
-      pods are taken to end 1 s after their stop signal
-      pods of which no sibling has shown how fast they start, 10 s after they get a node
+      assumes that pods terminate 1 s after their stop signal
+      assumes that pods start within 10 s where the cluster shows no start of a sibling
     ");
     let stuck = Sketch::new(&["a", "b"])
         .app("ReplicaSet", "web", &["a"], &json!({}))
@@ -336,13 +336,13 @@ fn the_text_begins_with_the_result() {
     insta::assert_snapshot!(stuck.render(&options(&["a"])), @r"
     This drain would not finish: 1 of 1 pod cannot leave (1 node).
 
-    Stuck for good: shop/web-0
-      budget shop/web wants 1 healthy pods, and there are never more than 1: it allows no eviction, whoever waits
+    Stuck: shop/web-0
+      budget shop/web needs 1 healthy pod and can never have more: it never allows an eviction
 
     Node a (never empty):
       shop/web-0 is stuck
 
     Budgets:
-      shop/web: needs 1 healthy, has 1, 1 at the least; 1 of its pods leave, 1 pod waits for it
+      shop/web: needs 1 healthy, has 1, at least 1 during the drain; 1 of its pods leaves, 1 pod waits for it
     ");
 }

@@ -60,8 +60,8 @@ impl BudgetTracker {
             .any(|known| known.freed_at > change && known.allowed > 0)
     }
 
-    /// Records a granted eviction. It was charged to its budgets, even when their new status has not
-    /// been observed yet.
+    /// Records a granted eviction. It was charged to its budgets, even when their new status has
+    /// not been observed yet.
     pub(super) fn granted(&mut self, entry: &PodEntry) {
         for key in &entry.budgets {
             let Some(known) = self.known.get_mut(key) else {
@@ -168,7 +168,8 @@ impl DrainState {
                 entry.target.clone(),
             ));
         }
-        // Each retried pod counts as granted to its node, so that one call alternates between nodes.
+        // Each retried pod counts as granted to its node, so that one call alternates between
+        // nodes.
         let mut turns: BTreeMap<String, u32> = BTreeMap::new();
         waiting.sort();
         for (granted, _, target) in &mut waiting {

@@ -74,8 +74,8 @@ impl DrainState {
         termination::wait_cause(&entry.pod, node.map(Option::as_ref), now)
     }
 
-    /// Estimates the remaining time of the pods that were requested. `None` when nothing observed so
-    /// far allows an estimate.
+    /// Estimates the remaining time of the pods that were requested. `None` when nothing observed
+    /// so far allows an estimate.
     ///
     /// Terminating pods take at most the rest of their grace period. A budget that has granted
     /// evictions is expected to grant the others at the same rate.
