@@ -1,8 +1,7 @@
-//! What `exeunt drain` and `exeunt evict` do in these situations, with the time at which they do
-//! it.
+//! Scenarios of `exeunt drain` and `exeunt evict`: the events with their times.
 //!
-//! A drain may be disturbed while it runs (`during`), be carried out by another user (`as`), meet a
-//! server that answers some evictions with a fault (`faults`), and be interrupted (`stopAfter`).
+//! A scenario can change the cluster while the drain runs (`during`), run as another user (`as`),
+//! answer the first evictions with a fault (`faults`), and interrupt the drain (`stopAfter`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,7 +27,7 @@ use crate::scenarios;
 use crate::script::{Step, play_steps};
 use crate::world::{Target, World};
 
-/// What to drain, and how.
+/// The drain of a scenario.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Arguments {
@@ -50,12 +49,12 @@ pub(crate) struct Arguments {
     on_deadline: String,
     skip_after: u32,
     parallel: usize,
-    /// The user in whose name it is done.
+    /// The user that runs the drain; the administrator by default.
     r#as: Option<String>,
     faults: Option<Faults>,
-    /// Seconds that the server takes for every answer.
+    /// Seconds that every request takes.
     slow: u64,
-    /// Interrupt it after so many seconds.
+    /// Interrupts the drain after this many seconds.
     stop_after: Option<u64>,
     during: Vec<Disturbance>,
 }
@@ -65,7 +64,7 @@ pub(crate) struct Arguments {
 #[serde(deny_unknown_fields)]
 struct Faults {
     times: u32,
-    /// A Status; or a text, which comes as an answer that says yes.
+    /// A Status, or a string that becomes the body of a response with code 200.
     answer: Value,
 }
 
@@ -99,10 +98,10 @@ pub(crate) async fn run(world: &World, arguments: &Arguments) -> anyhow::Result<
             None => std::future::pending().await,
         }
     };
-    let (told, said) = tokio::join!(Box::pin(follow(engine, start, world, stop)), disturb);
+    let (lines, said) = tokio::join!(Box::pin(follow(engine, start, world, stop)), disturb);
     // The names of a DaemonSet's pods are generated too.
-    let told = regex::Regex::new(r"\bagent-[a-z0-9]{5}\b")?.replace_all(&told, "agent-(x)");
-    Ok(format!("$ exeunt drain\n{told}{}", said?))
+    let lines = regex::Regex::new(r"\bagent-[a-z0-9]{5}\b")?.replace_all(&lines, "agent-(x)");
+    Ok(format!("$ exeunt drain\n{lines}{}", said?))
 }
 
 async fn engine(world: &World, arguments: &Arguments) -> anyhow::Result<DrainEngine> {
@@ -180,7 +179,7 @@ async fn engine(world: &World, arguments: &Arguments) -> anyhow::Result<DrainEng
     ))
 }
 
-/// The events, a line each, until the end or the interruption.
+/// Renders the events, one line each, until the drain ends or is interrupted.
 async fn follow(
     mut engine: DrainEngine,
     start: Timestamp,
@@ -207,12 +206,12 @@ async fn follow(
             .now()
             .duration_since(start)
             .as_secs_f64();
-        lines.push_str(&format!("{seconds:6.1}  {}\n", told(&event)));
+        lines.push_str(&format!("{seconds:6.1}  {}\n", one_line(&event)));
     }
 }
 
-/// An event on one line.
-fn told(event: &DrainEvent) -> String {
+/// Renders an event on one line.
+fn one_line(event: &DrainEvent) -> String {
     let tree = serde_json::to_value(event).expect("an event");
     let mut text = tree["event"].as_str().unwrap_or_default().to_owned();
     let text_of = |member: &str| match &tree[member] {
@@ -244,7 +243,7 @@ fn told(event: &DrainEvent) -> String {
     text
 }
 
-/// A client whose first evictions are answered by somebody else.
+/// Returns a client whose first evictions get the configured answer instead of the server's.
 fn faulty(client: Client, faults: Faults) -> Client {
     let left = Arc::new(AtomicU32::new(faults.times));
     let service = tower::service_fn(move |request: http::Request<Body>| {
@@ -276,7 +275,7 @@ fn faulty(client: Client, faults: Faults) -> Client {
     Client::new(service, "default")
 }
 
-/// A client whose server takes its time.
+/// Returns a client whose requests take this long.
 fn slow(client: Client, time: Duration) -> Client {
     let service = tower::service_fn(move |request: http::Request<Body>| {
         let client = client.clone();

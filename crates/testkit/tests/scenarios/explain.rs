@@ -1,4 +1,4 @@
-//! What `exeunt explain` says in these situations.
+//! Scenarios of `exeunt explain`.
 
 use anyhow::Context as _;
 use drain::cluster::{ClusterSnapshot, NamespaceScope};
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::scenarios;
 use crate::world::{Target, World};
 
-/// What to explain: the subject alone, or with options.
+/// The subject of a scenario, alone or with options.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Arguments {
@@ -20,10 +20,10 @@ pub(crate) enum Arguments {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Full {
     of: Target,
-    /// Also asks the server.
+    /// Also sends a dry-run eviction.
     #[serde(default)]
     ask: bool,
-    /// Who looks; the administrator unless told otherwise.
+    /// The user that reads the cluster; the administrator by default.
     user: Option<String>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) async fn run(world: &World, arguments: &Arguments) -> anyhow::Result<
     )
     .await?;
     let mut explanation =
-        explain(&snapshot, &subject).with_context(|| format!("{subject} is not there"))?;
+        explain(&snapshot, &subject).with_context(|| format!("{subject} not found"))?;
     if ask {
         explanation.ask(&client).await;
     }

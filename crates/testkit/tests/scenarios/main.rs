@@ -1,13 +1,13 @@
-//! Stuck and special drains, each made on our own server with simulated nodes in virtual time, and
-//! what the tools say or do there.
+//! Scenarios of stuck and special drains: each runs on our own server with simulated nodes in
+//! virtual time, and records what the tools print and do.
 //!
-//! A scenario is a file `data/TOOL/NAME.yaml`: the first document tells what it is about and the
-//! steps, the documents after it are objects that are there from the start. What the steps print is
-//! one text, compared as a whole with `snapshots/TOOL__NAME.snap`; `INSTA_UPDATE=always` writes it
-//! anew, to be read before it is committed. Each tool lists its scenarios in a file of its own.
+//! A scenario is a file `data/TOOL/NAME.yaml`. The first document describes it and contains the
+//! steps, the other documents are the initial objects. The output of the steps is compared with
+//! `snapshots/TOOL__NAME.snap`; `INSTA_UPDATE=always` rewrites the snapshots, to be reviewed before
+//! they are committed. Each tool lists its scenarios in a file of its own.
 //!
-//! To add a tool: a step in `script.rs` that calls a function of a new file, which takes the world
-//! and the step's arguments and gives text.
+//! To add a tool, add a step in `script.rs` that calls a function of a new file. The function takes
+//! the world and the arguments of the step and returns the output.
 //!
 //! Read next: `script.rs` for the steps, `world.rs` for what they do to the cluster.
 
@@ -22,7 +22,7 @@ mod world;
 
 use std::path::PathBuf;
 
-/// One test for each scenario of a tool, and one that finds files which nobody listed.
+/// Defines a test for each scenario of a tool, and one that finds files that are not listed.
 macro_rules! scenarios {
     ($tool:literal: $($name:ident,)*) => {
         $(
@@ -40,15 +40,15 @@ macro_rules! scenarios {
 }
 pub(crate) use scenarios;
 
-fn folder(tool: &str) -> PathBuf {
+fn directory(tool: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/scenarios/data")
         .join(tool)
 }
 
-/// Plays a scenario and compares what it printed.
+/// Runs a scenario and compares its output.
 async fn check(tool: &str, name: &str) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(folder(tool).join(format!("{name}.yaml")))?;
+    let text = std::fs::read_to_string(directory(tool).join(format!("{name}.yaml")))?;
     let printed = masks::same_moments(&Box::pin(script::play(&text)).await?);
     let settings = {
         let mut settings = insta::Settings::clone_current();
@@ -62,7 +62,7 @@ async fn check(tool: &str, name: &str) -> anyhow::Result<()> {
 }
 
 fn check_listed(tool: &str, listed: &[&str]) {
-    let files = std::fs::read_dir(folder(tool)).expect("the folder of the tool");
+    let files = std::fs::read_dir(directory(tool)).expect("the directory of the tool");
     for file in files {
         let path = file.expect("an entry").path();
         let name = path
@@ -72,7 +72,7 @@ fn check_listed(tool: &str, listed: &[&str]) {
             .into_owned();
         assert!(
             listed.contains(&name.as_str()),
-            "{} is no test: list it",
+            "{} is not listed as a test",
             path.display()
         );
     }

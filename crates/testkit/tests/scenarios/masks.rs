@@ -1,10 +1,10 @@
-//! Names that a server generates differ from run to run as soon as anybody changes the order of
-//! requests; a scenario is about something else.
+//! Masks output that differs between runs for reasons that no scenario is about, such as generated
+//! names, which depend on the order of all requests.
 
 use regex::{Captures, Regex};
 
-/// Replaces the generated ends of the names of a Deployment's pods by letters, in the order in
-/// which the names appear: `web-6d4f9c7b8-x2x7q` becomes `web-(a)`.
+/// Replaces the generated suffixes of the names of a Deployment's pods, in the order in which the
+/// names appear: `web-6d4f9c7b8-x2x7q` becomes `web-(a)`.
 pub(crate) fn generated_names(text: &str) -> String {
     let name = Regex::new(
         r"\b([a-z][a-z0-9-]*?)-((?:[0-9a-z]{8,10}-)?[bcdfghjklmnpqrstvwxz2456789]{5})\b",
@@ -20,18 +20,18 @@ pub(crate) fn generated_names(text: &str) -> String {
                 seen.push(end);
                 seen.len() - 1
             });
-        let letter = char::from(b'a' + u8::try_from(place % 26).unwrap_or_default());
-        format!("{}-({letter})", &found[1])
+        let suffix = char::from(b'a' + u8::try_from(place % 26).unwrap_or_default());
+        format!("{}-({suffix})", &found[1])
     });
     named.into_owned()
 }
 
-/// What happens at one moment to several pods has no order of its own: it is told by what happened.
+/// Events of the same time have no order, so they are sorted by this one.
 const ORDER: [&str; 6] = [
     "cordoned", "started", "asked", "refused", "accepted", "gone",
 ];
 
-/// Brings consecutive lines of one moment (`   7.0  gone default/web-0`) into an order.
+/// Sorts consecutive lines of the same time (`   7.0  gone default/web-0`).
 pub(crate) fn same_moments(text: &str) -> String {
     let moment = |line: &str| {
         line.trim_start()
@@ -56,7 +56,7 @@ pub(crate) fn same_moments(text: &str) -> String {
 }
 
 #[test]
-fn the_same_name_gets_the_same_letter() {
+fn a_name_gets_the_same_suffix_everywhere() {
     let text = "web-6d4f9c7b8-x2x7q waits for web-6d4f9c7b8-bbbbb; web-6d4f9c7b8-x2x7q is ready; db-0 and node-1 too";
     assert_eq!(
         generated_names(text),

@@ -1,4 +1,4 @@
-//! What `exeunt plan` says in these situations, and whether the drain then takes as long.
+//! Scenarios of `exeunt plan`, some with a drain that checks the forecast.
 
 use anyhow::{Context as _, ensure};
 use drain::cluster::{ClusterSnapshot, NamespaceScope};
@@ -15,10 +15,10 @@ use serde::Deserialize;
 use crate::scenarios;
 use crate::world::World;
 
-/// A forecast may be wrong by this share.
+/// The largest relative error of a forecast.
 const TOLERANCE: f64 = 0.2;
 
-/// What to plan.
+/// The plan of a scenario.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Arguments {
@@ -28,10 +28,10 @@ pub(crate) struct Arguments {
     stop: u32,
     #[serde(default = "one")]
     parallel: usize,
-    /// None of the flags that allow a loss.
+    /// Sets none of the flags that allow a loss.
     #[serde(default)]
     careful: bool,
-    /// Who looks; the administrator unless told otherwise.
+    /// The user that reads the cluster; the administrator by default.
     user: Option<String>,
     #[serde(default)]
     last: Vec<String>,
@@ -130,9 +130,9 @@ pub(crate) async fn forecast(world: &World, arguments: &Arguments) -> anyhow::Re
         "forecast {forecast} s, took {took} s\n{}",
         plan.render(&options)
     );
-    let told = "the drain then took as long as that, within 20 %";
+    let check = "the drain took as long as forecast, within 20 %";
     Ok(format!(
-        "$ exeunt plan {}\n{}\n{told}",
+        "$ exeunt plan {}\n{}\n{check}",
         arguments.nodes.join(" "),
         plan.render(&options)
     ))
