@@ -249,7 +249,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parsing_never_panics(text in "[-+]?([0-9]{0,40}[.]?[0-9]{0,30}(ns|us|µs|ms|s|m|h|d|)){0,3}|.{0,8}") {
+        fn parsing_never_panics(
+            text in "[-+]?([0-9]{0,40}[.]?[0-9]{0,30}(ns|us|µs|ms|s|m|h|d|)){0,3}|.{0,8}") {
             let _ = parse_nanos(&text);
         }
     }

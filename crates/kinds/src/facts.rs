@@ -136,7 +136,7 @@ pub struct Field {
     pub patch: PatchStrategy,
     /// Key by which a strategic merge patch pairs items; empty if it does not.
     pub merge_key: &'static str,
-    /// Default in the API definition, as JSON; empty if there is none.
+    /// Default in the API definition, as JSON; empty for no default.
     pub default: &'static str,
 }
 

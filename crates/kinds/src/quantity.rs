@@ -399,7 +399,7 @@ enum Scale {
 /// The parts of a quantity's string.
 struct QuantityText<'a> {
     negative: bool,
-    /// Digits before the point, without leading zeros; `0` if there are none.
+    /// Digits before the point, without leading zeros; `0` for an empty sequence.
     whole: &'a str,
     /// Digits after the point.
     fraction: &'a str,

@@ -117,7 +117,7 @@ impl Schedule {
         }))
     }
 
-    /// Returns the first time after `after`; `None` if there is none within eight years (30
+    /// Returns the first time after `after`; `None` if eight years have no such time (30
     /// February).
     #[must_use]
     pub fn next(&self, after: &Timestamp, zone: &TimeZone) -> Option<Timestamp> {

@@ -6,13 +6,15 @@
 
 mod field;
 mod label;
+mod labels;
 mod parse;
 mod requirement;
 #[cfg(test)]
 mod tests;
 
 pub use field::{FieldSelector, FieldTerm};
-pub use label::{LabelSelector, Labels, formatted, formatted_labels};
+pub use label::{LabelSelector, formatted, formatted_labels};
+pub use labels::Labels;
 pub use requirement::{Operator, Requirement};
 
 /// Why a selector is invalid. The message is the API's, for a 400.

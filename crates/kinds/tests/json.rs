@@ -257,7 +257,8 @@ fn kind_and_version_are_read_without_the_rest() {
 
 #[test]
 fn a_patched_tree_is_normalised_like_a_decoded_one() {
-    let mut tree = exeunt_kinds::tree::json!({"spec": {"minAvailable": 1, "nope": 1, "selector": null}, "x": 1});
+    let mut tree = exeunt_kinds::tree::json!({"spec": {"minAvailable": 1, "nope": 1,
+        "selector": null}, "x": 1});
     assert_eq!(
         json::normalize(&mut tree, ty(BUDGET)),
         Ok(vec![

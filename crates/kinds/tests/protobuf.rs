@@ -22,7 +22,8 @@ fn a_recorded_eviction_decodes() {
         .expect("base64");
     let decoded = protobuf::decode(&body, ty("io.k8s.api.policy.v1.Eviction")).expect("decodes");
     let expected = exeunt_kinds::tree::json!({
-        "kind": "Eviction", "apiVersion": "policy/v1", "metadata": {"name": "p"}, "deleteOptions": {"gracePeriodSeconds": 4}
+        "kind": "Eviction", "apiVersion": "policy/v1", "metadata": {"name": "p"},
+            "deleteOptions": {"gracePeriodSeconds": 4}
     });
     assert_eq!(decoded.tree, expected);
 }
@@ -97,7 +98,8 @@ fn zeros_of_go_clients_are_absent_members_and_zeros_behind_pointers_are_kept() {
     for (name, tree) in [
         (
             "io.k8s.api.core.v1.Pod",
-            exeunt_kinds::tree::json!({"spec": {"automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0}}),
+            exeunt_kinds::tree::json!({"spec": {"automountServiceAccountToken": false,
+                "terminationGracePeriodSeconds": 0}}),
         ),
         (
             "io.k8s.api.apps.v1.Deployment",
@@ -153,7 +155,8 @@ fn lists_and_watch_frames_have_the_form_of_upstream() {
         .tree;
     assert_eq!(
         list,
-        exeunt_kinds::tree::json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "7"},
+        exeunt_kinds::tree::json!({"kind": "ConfigMapList", "apiVersion": "v1",
+            "metadata": {"resourceVersion": "7"},
             "items": [{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}]})
     );
     let frame = protobuf::watch_frame("ADDED", &body);
@@ -170,7 +173,8 @@ fn broken_bodies_are_rejected() {
     let pod = ty("io.k8s.api.core.v1.Pod");
     assert!(protobuf::decode(b"{}", pod).is_err());
     assert!(protobuf::peek_type_meta(b"k8s\0\x0a\x05").is_err());
-    let tree = exeunt_kinds::tree::json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "p", "labels": {"a": "b"}}});
+    let tree = exeunt_kinds::tree::json!({"kind": "Pod", "apiVersion": "v1",
+        "metadata": {"name": "p", "labels": {"a": "b"}}});
     let body = protobuf::encode(&tree, pod);
     let whole = protobuf::decode(&body, pod).expect("decodes").tree;
     assert_eq!(whole, tree);
@@ -223,7 +227,8 @@ fn json_inside_of_messages_counts_to_the_depth() {
     let revision = ty("io.k8s.api.apps.v1.ControllerRevision");
     for (depth, is_read) in [(json::MAX_DEPTH - 1, true), (json::MAX_DEPTH, false)] {
         let data = "[".repeat(depth) + &"]".repeat(depth);
-        let tree = exeunt_kinds::tree::json!({"metadata": {}, "data": serde_json::from_str::<Tree>(&data).expect("JSON")});
+        let tree = exeunt_kinds::tree::json!({"metadata": {},
+            "data": serde_json::from_str::<Tree>(&data).expect("JSON")});
         let message = protobuf::encode_message(&tree, revision);
         assert_eq!(
             protobuf::decode_message(&message, revision).is_ok(),

@@ -182,7 +182,8 @@ fn shown(name: &str, group: &str, version: &str) -> Option<Tree> {
     let row = kinds::resource(group, version, plural)?;
     let Some(subresource) = subresource else {
         let mut entry = exeunt_kinds::tree::json!({
-            "name": name, "singularName": row.singular, "namespaced": row.namespaced, "kind": row.kind, "verbs": row.verbs,
+            "name": name, "singularName": row.singular, "namespaced": row.namespaced,
+                "kind": row.kind, "verbs": row.verbs,
         });
         for (member, list) in [
             ("shortNames", &row.short_names),
@@ -204,7 +205,8 @@ fn shown(name: &str, group: &str, version: &str) -> Option<Tree> {
         return Some(entry);
     };
     let sub = row.subresource(subresource)?;
-    let mut entry = exeunt_kinds::tree::json!({"name": name, "singularName": "", "namespaced": row.namespaced, "kind": sub.kind, "verbs": sub.verbs});
+    let mut entry = exeunt_kinds::tree::json!({"name": name, "singularName": "",
+        "namespaced": row.namespaced, "kind": sub.kind, "verbs": sub.verbs});
     if (&*sub.group, &*sub.version) != (group, version) {
         entry["group"] = sub.group.as_str().into();
         entry["version"] = sub.version.as_str().into();

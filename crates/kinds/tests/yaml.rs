@@ -132,7 +132,8 @@ fn a_typed_document_is_checked_like_json() {
 fn documents_are_encoded_as_recorded() {
     for (value, text) in [
         (
-            json!({"kind": "ConfigMap", "data": {"multi": "one\ntwo\n", "quoted": "yes"}, "metadata": {"creationTimestamp": "2026-01-02T03:04:05Z", "uid": "6e1b"}}),
+            json!({"kind": "ConfigMap", "data": {"multi": "one\ntwo\n", "quoted": "yes"},
+                "metadata": {"creationTimestamp": "2026-01-02T03:04:05Z", "uid": "6e1b"}}),
             "data:\n  multi: |\n    one\n    two\n  quoted: \"yes\"\nkind: ConfigMap\nmetadata:\n  creationTimestamp: \"2026-01-02T03:04:05Z\"\n  uid: 6e1b\n",
         ),
         (
@@ -140,7 +141,8 @@ fn documents_are_encoded_as_recorded() {
             "code: 406\ndetails: {}\nmessage: |-\n  406: Not Acceptable\n\n  Available\n",
         ),
         (
-            json!({"resources": [{"name": "a/status", "singularName": "", "verbs": ["get", "patch"]}, {"x": [[1, 2], []]}]}),
+            json!({"resources": [{"name": "a/status", "singularName": "", "verbs": ["get",
+                "patch"]}, {"x": [[1, 2], []]}]}),
             "resources:\n- name: a/status\n  singularName: \"\"\n  verbs:\n  - get\n  - patch\n- x:\n  - - 1\n    - 2\n  - []\n",
         ),
         (
@@ -175,7 +177,8 @@ proptest! {
     #[test]
     fn encoded_documents_decode_to_the_same(value in any_value()) {
         let text = yaml::encode_untyped(&value);
-        prop_assert_eq!(yaml::decode_untyped(text.as_bytes()).map(|decoded| decoded.tree), Ok(value), "{}", text);
+        prop_assert_eq!(yaml::decode_untyped(text.as_bytes()).map(|decoded| decoded.tree),
+            Ok(value), "{}", text);
     }
 
     #[test]

@@ -43,8 +43,8 @@ pub struct PlacedPod<'a> {
     pub leaving: bool,
 }
 
-/// Checks whether the pod may run on `node` beside the pods `placed`. `all_nodes` are all nodes of the
-/// cluster, because topology spread counts nodes without pods, too.
+/// Checks whether the pod may run on `node` beside the pods `placed`. `all_nodes` are all nodes of
+/// the cluster, because topology spread counts nodes without pods, too.
 ///
 /// # Errors
 /// The first constraint, of this pod or of another, that is violated.
@@ -322,7 +322,8 @@ mod tests {
 
     #[test]
     fn topology_spread_limits_the_skew() {
-        let spread = json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
+        let spread = json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone",
+            "whenUnsatisfiable": "DoNotSchedule",
             "labelSelector": {"matchLabels": {"app": "web"}}}]});
         let (a, b) = (node("a", "1"), node("b", "2"));
         let (web, bystander) = (pod("web", spread), pod("db", json!({})));
@@ -337,7 +338,8 @@ mod tests {
     #[test]
     fn topology_spread_counts_a_drained_node_unless_it_honours_taints() {
         let web = |policy: &str| {
-            let constraint = json!({"maxSkew": 1, "topologyKey": "host", "whenUnsatisfiable": "DoNotSchedule",
+            let constraint = json!({"maxSkew": 1, "topologyKey": "host",
+                "whenUnsatisfiable": "DoNotSchedule",
                 "labelSelector": {"matchLabels": {"app": "web"}}, "nodeTaintsPolicy": policy});
             pod("web", json!({"topologySpreadConstraints": [constraint]}))
         };
@@ -384,8 +386,8 @@ mod tests {
         });
         let naming = |key: &str, value: Value| {
             changed(&loner, |pod| {
-                pod["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-                    [0][key] = value;
+                let anti = &mut pod["spec"]["affinity"]["podAntiAffinity"];
+                anti["requiredDuringSchedulingIgnoredDuringExecution"][0][key] = value;
             })
         };
         check(&loner, &b, &[(&elsewhere, &a)], None);
@@ -442,7 +444,8 @@ mod tests {
 
     fn spreading(extra: Value) -> Pod {
         let mut constraint = json!({"maxSkew": 1, "topologyKey": "zone",
-            "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "web"}}});
+            "whenUnsatisfiable": "DoNotSchedule",
+                "labelSelector": {"matchLabels": {"app": "web"}}});
         constraint
             .as_object_mut()
             .expect("an object")

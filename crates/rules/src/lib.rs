@@ -1,6 +1,6 @@
-//! What server, controllers and tools must decide alike, decided once: whether a pod may be evicted,
-//! how many healthy pods a budget wants, the state of a pod, which labels a selector matches,
-//! whether a node can take a pod.
+//! What server, controllers and tools must decide alike: whether a pod may be evicted, how many
+//! healthy pods a budget demands, the state of a pod, which labels a selector matches, whether a
+//! node fits a pod.
 //!
 //! Everything is pure: values in, a value out. Nothing here holds a client, and the time is an
 //! argument. Read next: [`eviction`], the rule that the system exists for.

@@ -197,7 +197,11 @@ mod tests {
             json!({"metadata": {"name": "a", "labels": {"zone": "z", "size": "7"}}}),
         )
         .expect("a node");
-        let required = |term: Value| json!({"containers": [], "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}});
+        let required = |term: Value| {
+            json!({"containers": [],
+            "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [term]}}}})
+        };
         let expression = |operator: &str, key: &str, values: Value| {
             required(
                 json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]}),
@@ -222,13 +226,15 @@ mod tests {
             (required(json!({})), false),
             (
                 required(
-                    json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["a"]}]}),
+                    json!({"matchFields": [{"key": "metadata.name", "operator": "In",
+                        "values": ["a"]}]}),
                 ),
                 true,
             ),
             (
                 required(
-                    json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["b"]}]}),
+                    json!({"matchFields": [{"key": "metadata.name", "operator": "In",
+                        "values": ["b"]}]}),
                 ),
                 false,
             ),
@@ -299,11 +305,13 @@ mod tests {
                 true,
             ),
             (
-                json!([{"matchExpressions": [zone("z")], "matchFields": [field("metadata.name", "b")]}]),
+                json!([{"matchExpressions": [zone("z")], "matchFields": [field("metadata.name",
+                    "b")]}]),
                 false,
             ),
             (
-                json!([{"matchExpressions": [zone("z")], "matchFields": [field("metadata.name", "a")]}]),
+                json!([{"matchExpressions": [zone("z")], "matchFields": [field("metadata.name",
+                    "a")]}]),
                 true,
             ),
             (

@@ -108,7 +108,8 @@ mod tests {
 
     fn ready(since: Option<&str>) -> Pod {
         pod(
-            serde_json::json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": since}]}}),
+            serde_json::json!({"status": {"phase": "Running", "conditions": [{"type": "Ready",
+                "status": "True", "lastTransitionTime": since}]}}),
         )
     }
 
@@ -171,7 +172,8 @@ mod tests {
     #[test]
     fn names_are_empty_when_they_are_not_set() {
         let named = pod(serde_json::json!({
-            "metadata": {"name": "n", "namespace": "s"}, "spec": {"containers": [], "nodeName": "x"},
+            "metadata": {"name": "n", "namespace": "s"}, "spec": {"containers": [],
+                "nodeName": "x"},
             "status": {"phase": "Pending"},
         }));
         assert_eq!(

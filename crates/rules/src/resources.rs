@@ -135,7 +135,8 @@ mod tests {
     fn requests_are_the_most_that_runs_at_the_same_time() {
         let asks = |cpu: &str| json!({"requests": {"cpu": cpu}});
         let pod = serde_json::from_value(json!({"spec": {
-            "containers": [{"name": "a", "resources": asks("500m")}, {"name": "b", "resources": asks("1")}],
+            "containers": [{"name": "a", "resources": asks("500m")}, {"name": "b",
+                "resources": asks("1")}],
             "initContainers": [
                 {"name": "sidecar", "restartPolicy": "Always", "resources": asks("100m")},
                 {"name": "init", "resources": asks("2")},

@@ -122,15 +122,18 @@ mod tests {
             (serde_json::json!({"matchLabels": {"app": "a"}}), true),
             (serde_json::json!({"matchLabels": {"app": "b"}}), false),
             (
-                serde_json::json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["x", "a"]}]}),
+                serde_json::json!({"matchExpressions": [{"key": "app", "operator": "In",
+                    "values": ["x", "a"]}]}),
                 true,
             ),
             (
-                serde_json::json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["a"]}]}),
+                serde_json::json!({"matchExpressions": [{"key": "app", "operator": "NotIn",
+                    "values": ["a"]}]}),
                 false,
             ),
             (
-                serde_json::json!({"matchExpressions": [{"key": "other", "operator": "NotIn", "values": ["a"]}]}),
+                serde_json::json!({"matchExpressions": [{"key": "other", "operator": "NotIn",
+                    "values": ["a"]}]}),
                 true,
             ),
             (
@@ -138,11 +141,13 @@ mod tests {
                 true,
             ),
             (
-                serde_json::json!({"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}),
+                serde_json::json!({"matchExpressions": [{"key": "app",
+                    "operator": "DoesNotExist"}]}),
                 false,
             ),
             (
-                serde_json::json!({"matchLabels": {"app": "a"}, "matchExpressions": [{"key": "gone", "operator": "Exists"}]}),
+                serde_json::json!({"matchLabels": {"app": "a"},
+                    "matchExpressions": [{"key": "gone", "operator": "Exists"}]}),
                 false,
             ),
         ];

@@ -28,15 +28,6 @@ const EXEMPT: &[(&str, &[TidyCheck])] = &[
         &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
     ),
     (
-        "kinds",
-        &[
-            TidyCheck::Circles,
-            TidyCheck::Phrases,
-            TidyCheck::Types,
-            TidyCheck::Width,
-        ],
-    ),
-    (
         "registry",
         &[
             TidyCheck::Circles,
@@ -45,7 +36,6 @@ const EXEMPT: &[(&str, &[TidyCheck])] = &[
             TidyCheck::Width,
         ],
     ),
-    ("rules", &[TidyCheck::Types, TidyCheck::Width]),
     (
         "server",
         &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],

@@ -191,7 +191,7 @@ fn pairs<'a>(
 }
 
 /// Returns a member as Go's typed objects have it: members that are always written are present, and
-/// zeros that Go cannot tell from absent members are not. `there`: the structure exists and can
+/// zeros that equal absent members in Go are not. `there`: the structure exists and can
 /// have members.
 fn member<'a>(
     there: bool,

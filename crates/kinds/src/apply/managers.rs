@@ -140,7 +140,7 @@ impl ManagedFields {
         Some(managers)
     }
 
-    /// Encodes the entries in the API's order; null if there are none.
+    /// Encodes the entries in the API's order. No entries give null.
     pub(super) fn encode(mut self) -> Tree {
         if self.0.is_empty() {
             return Tree::Null;

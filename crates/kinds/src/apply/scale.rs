@@ -92,7 +92,8 @@ mod tests {
     const REPLICAS: [&str; 2] = ["spec", "replicas"];
 
     fn entry(manager: &str, operation: &str, subresource: &str, fields: Tree) -> Tree {
-        let mut entry = json!({"manager": manager, "operation": operation, "apiVersion": "apps/v1", "fieldsType": "FieldsV1"});
+        let mut entry = json!({"manager": manager, "operation": operation, "apiVersion": "apps/v1",
+            "fieldsType": "FieldsV1"});
         if !subresource.is_empty() {
             entry["subresource"] = subresource.into();
         }

@@ -68,7 +68,7 @@ pub struct CustomField {
     pub keys: Vec<Text>,
     /// True if apply treats the map or structure as one field.
     pub atomic: bool,
-    /// Default in the schema, as JSON; empty if there is none.
+    /// Default in the schema, as JSON; empty for no default.
     pub default: String,
 }
 
@@ -196,7 +196,7 @@ impl<'a> FieldView<'a> {
         }
     }
 
-    /// Returns the default as JSON; empty if there is none.
+    /// Returns the default as JSON; empty for no default.
     pub(super) fn default(self) -> &'a str {
         match self {
             Self::BuiltIn(field) => field.default,

@@ -132,7 +132,9 @@ fn kubectl_has_no_conflicts_with_its_own_client_side_apply() {
     const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
     let start = || {
         let mut object = TestObject::new(CONFIG_MAP);
-        let last = json!({"apiVersion": "v1", "kind": "K", "metadata": {"name": "a"}, "data": {"k": "1", "l": "1"}}).to_string();
+        let last = json!({"apiVersion": "v1", "kind": "K", "metadata": {"name": "a"},
+            "data": {"k": "1", "l": "1"}})
+        .to_string();
         object.write(
             "kubectl-client-side-apply",
             json!({"metadata": {"annotations": {ANNOTATION: last}}, "data": {"k": "1", "l": "1"}}),
@@ -218,14 +220,26 @@ fn several_conflicts_are_listed_by_manager() {
 #[test]
 fn the_status_of_a_pod_has_an_owner_of_its_own() {
     let mut pod = TestObject::new(POD);
-    let spec = |image: &str| json!({"spec": {"schedulerName": "nobody", "nodeName": "n", "automountServiceAccountToken": false, "containers": [{"name": "c", "image": image}]}});
+    let spec = |image: &str| {
+        json!({"spec": {"schedulerName": "nobody", "nodeName": "n",
+        "automountServiceAccountToken": false, "containers": [{"name": "c", "image": image}]}})
+    };
     pod.apply("m1", spec("img")).unwrap();
-    let own = json!({"f:spec": {"f:automountServiceAccountToken": {}, "f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:image": {}, "f:name": {}}}, "f:nodeName": {}, "f:schedulerName": {}}});
+    let own = json!({"f:spec": {"f:automountServiceAccountToken": {},
+        "f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:image": {}, "f:name": {}}},
+        "f:nodeName": {}, "f:schedulerName": {}}});
     let ready =
         |status: &str| json!({"status": {"conditions": [{"type": "Ready", "status": status}]}});
-    pod.apply_to("status", "kubelet", false, json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}))
-        .unwrap();
-    let status = json!({"f:status": {"f:conditions": {"k:{\"type\":\"Ready\"}": {".": {}, "f:status": {}, "f:type": {}}}, "f:phase": {}}});
+    pod.apply_to(
+        "status",
+        "kubelet",
+        false,
+        json!({"status": {"phase": "Running",
+        "conditions": [{"type": "Ready", "status": "True"}]}}),
+    )
+    .unwrap();
+    let status = json!({"f:status": {"f:conditions": {"k:{\"type\":\"Ready\"}": {".": {},
+        "f:status": {}, "f:type": {}}}, "f:phase": {}}});
     pod.check(&[("m1 Apply", own), ("kubelet Apply/status", status)]);
     pod.apply("m1", spec("img2")).unwrap();
     assert_eq!(pod.live["spec"]["containers"][0]["image"], "img2");
@@ -249,7 +263,10 @@ fn the_status_of_a_pod_has_an_owner_of_its_own() {
 #[test]
 fn a_budget_is_shared_by_force_and_given_back() {
     let mut budget = TestObject::new(BUDGET);
-    let spec = |count: u32| json!({"spec": {"minAvailable": count, "selector": {"matchLabels": {"app": "none"}}}});
+    let spec = |count: u32| {
+        json!({"spec": {"minAvailable": count,
+        "selector": {"matchLabels": {"app": "none"}}}})
+    };
     budget.apply("one", spec(1)).unwrap();
     budget.check(&[(
         "one Apply",
@@ -292,17 +309,29 @@ fn a_controller_owns_the_conditions_that_it_writes() {
         "maker",
         json!({"spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "none"}}}}),
     );
-    budget.write_to("status", "kube-controller-manager", json!({"status": {
-        "conditions": [{"type": "DisruptionAllowed", "status": "False", "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z", "reason": "InsufficientPods", "message": ""}],
-        "currentHealthy": 0, "desiredHealthy": 1, "disruptionsAllowed": 0, "expectedPods": 0, "observedGeneration": 1
-    }}));
-    let condition = json!({".": {}, "f:lastTransitionTime": {}, "f:message": {}, "f:observedGeneration": {}, "f:reason": {}, "f:status": {}, "f:type": {}});
+    budget.write_to(
+        "status",
+        "kube-controller-manager",
+        json!({"status": {
+            "conditions": [{"type": "DisruptionAllowed", "status": "False", "observedGeneration": 1,
+                "lastTransitionTime": "2026-01-01T00:00:00Z", "reason": "InsufficientPods",
+                "message": ""}],
+            "currentHealthy": 0, "desiredHealthy": 1, "disruptionsAllowed": 0, "expectedPods": 0,
+                "observedGeneration": 1
+        }}),
+    );
+    let condition = json!({".": {}, "f:lastTransitionTime": {}, "f:message": {},
+        "f:observedGeneration": {}, "f:reason": {}, "f:status": {}, "f:type": {}});
     let conditions = json!({".": {}, "k:{\"type\":\"DisruptionAllowed\"}": condition});
     budget.check(&[
-        ("maker Update", json!({"f:spec": {"f:minAvailable": {}, "f:selector": {}}})),
+        (
+            "maker Update",
+            json!({"f:spec": {"f:minAvailable": {}, "f:selector": {}}}),
+        ),
         (
             "kube-controller-manager Update/status",
-            json!({"f:status": {"f:conditions": conditions, "f:desiredHealthy": {}, "f:observedGeneration": {}}}),
+            json!({"f:status": {"f:conditions": conditions, "f:desiredHealthy": {},
+                "f:observedGeneration": {}}}),
         ),
     ]);
     budget.write("changer", json!({"spec": {"minAvailable": 2}}));
@@ -325,7 +354,11 @@ fn a_controller_owns_the_conditions_that_it_writes() {
 #[test]
 fn ordinary_writes_own_what_they_change() {
     let mut map = TestObject::new(CONFIG_MAP);
-    map.write("mine", json!({"apiVersion": "v1", "kind": "K", "metadata": {"name": "a", "namespace": "n", "creationTimestamp": "t", "resourceVersion": "1"}, "data": {"k": "1"}}));
+    map.write(
+        "mine",
+        json!({"apiVersion": "v1", "kind": "K", "metadata": {"name": "a",
+        "namespace": "n", "creationTimestamp": "t", "resourceVersion": "1"}, "data": {"k": "1"}}),
+    );
     map.check(&[("mine Update", json!({"f:data": {".": {}, "f:k": {}}}))]);
     map.write("mine", json!({"data": {"j": "1"}}));
     map.write("yours", json!({"data": {"k": "2"}}));
@@ -369,29 +402,50 @@ fn an_empty_list_resets_the_managers_but_not_through_a_subresource() {
 fn a_created_pod_is_owned_with_its_defaults() {
     let mut pod = TestObject::new(POD);
     pod.write("mine", json!({"spec": {
-        "containers": [{"name": "c", "image": "img", "imagePullPolicy": "Always", "resources": {}, "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File", "ports": [{"containerPort": 80, "protocol": "TCP"}]}],
-        "dnsPolicy": "ClusterFirst", "enableServiceLinks": true, "restartPolicy": "Always", "securityContext": {}, "terminationGracePeriodSeconds": 0
+        "containers": [{"name": "c", "image": "img", "imagePullPolicy": "Always", "resources": {},
+            "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
+            "ports": [{"containerPort": 80, "protocol": "TCP"}]}],
+        "dnsPolicy": "ClusterFirst", "enableServiceLinks": true, "restartPolicy": "Always",
+            "securityContext": {}, "terminationGracePeriodSeconds": 0
     }}));
-    let ports = json!({".": {}, "k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}, "f:protocol": {}}});
-    let container = json!({".": {}, "f:image": {}, "f:imagePullPolicy": {}, "f:name": {}, "f:ports": ports, "f:resources": {}, "f:terminationMessagePath": {}, "f:terminationMessagePolicy": {}});
-    pod.check(&[("mine Update", json!({"f:spec": {
-        "f:containers": {"k:{\"name\":\"c\"}": container},
-        "f:dnsPolicy": {}, "f:enableServiceLinks": {}, "f:restartPolicy": {}, "f:securityContext": {}, "f:terminationGracePeriodSeconds": {}
-    }}))]);
+    let ports = json!({".": {}, "k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {},
+        "f:containerPort": {}, "f:protocol": {}}});
+    let container = json!({".": {}, "f:image": {}, "f:imagePullPolicy": {}, "f:name": {},
+        "f:ports": ports, "f:resources": {}, "f:terminationMessagePath": {},
+        "f:terminationMessagePolicy": {}});
+    pod.check(&[(
+        "mine Update",
+        json!({"f:spec": {
+            "f:containers": {"k:{\"name\":\"c\"}": container},
+            "f:dnsPolicy": {}, "f:enableServiceLinks": {}, "f:restartPolicy": {},
+                "f:securityContext": {}, "f:terminationGracePeriodSeconds": {}
+        }}),
+    )]);
 }
 
 #[test]
 fn a_created_deployment_is_owned_as_in_upstream() {
     let mut deployment = TestObject::new(DEPLOYMENT);
-    deployment.write("kubectl-create", json!({"spec": {
-        "replicas": 0, "selector": {"matchLabels": {"a": "b"}}, "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%"}},
-        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "resources": {"limits": {"cpu": "1"}}}]}}
-    }}));
+    deployment.write(
+        "kubectl-create",
+        json!({"spec": {
+            "replicas": 0, "selector": {"matchLabels": {"a": "b"}},
+                "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%"}},
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c",
+                "resources": {"limits": {"cpu": "1"}}}]}}
+        }}),
+    );
     let resources = json!({".": {}, "f:limits": {".": {}, "f:cpu": {}}});
-    deployment.check(&[("kubectl-create Update", json!({"f:spec": {
-        "f:replicas": {}, "f:selector": {}, "f:strategy": {"f:rollingUpdate": {".": {}, "f:maxSurge": {}}, "f:type": {}},
-        "f:template": {"f:metadata": {"f:labels": {".": {}, "f:a": {}}}, "f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:name": {}, "f:resources": resources}}}}
-    }}))]);
+    deployment.check(&[(
+        "kubectl-create Update",
+        json!({"f:spec": {
+            "f:replicas": {}, "f:selector": {}, "f:strategy": {"f:rollingUpdate": {".": {},
+                "f:maxSurge": {}}, "f:type": {}},
+            "f:template": {"f:metadata": {"f:labels": {".": {}, "f:a": {}}},
+                "f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:name": {},
+                "f:resources": resources}}}}
+        }}),
+    )]);
 }
 
 #[test]
@@ -399,15 +453,23 @@ fn sets_and_references_are_owned_item_by_item() {
     let mut map = TestObject::new(CONFIG_MAP);
     map.apply(
         "a",
-        json!({"metadata": {"finalizers": ["x/a"], "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "1"}]}}),
+        json!({"metadata": {"finalizers": ["x/a"], "ownerReferences": [{"apiVersion": "v1",
+            "kind": "Pod", "name": "p", "uid": "1"}]}}),
     )
     .unwrap();
     map.apply("b", json!({"metadata": {"finalizers": ["x/b"]}}))
         .unwrap();
     assert_eq!(map.live["metadata"]["finalizers"], json!(["x/a", "x/b"]));
     map.check(&[
-        ("a Apply", json!({"f:metadata": {"f:finalizers": {"v:\"x/a\"": {}}, "f:ownerReferences": {"k:{\"uid\":\"1\"}": {}}}})),
-        ("b Apply", json!({"f:metadata": {"f:finalizers": {"v:\"x/b\"": {}}}})),
+        (
+            "a Apply",
+            json!({"f:metadata": {"f:finalizers": {"v:\"x/a\"": {}},
+            "f:ownerReferences": {"k:{\"uid\":\"1\"}": {}}}}),
+        ),
+        (
+            "b Apply",
+            json!({"f:metadata": {"f:finalizers": {"v:\"x/b\"": {}}}}),
+        ),
     ]);
     map.apply("a", json!({})).unwrap();
     assert_eq!(map.live["metadata"]["finalizers"], json!(["x/b"]));
@@ -554,13 +616,15 @@ fn objects_without_a_definition_are_owned_member_by_member() {
         subresource: "",
         now: "2026-01-01T00:00:00Z",
     };
-    let applied = json!({"apiVersion": "x/v1", "kind": "X", "metadata": {"name": "a"}, "spec": {"list": [1], "map": {"a": 1}, "none": {}}});
+    let applied = json!({"apiVersion": "x/v1", "kind": "X", "metadata": {"name": "a"},
+        "spec": {"list": [1], "map": {"a": 1}, "none": {}}});
     let object = apply(&json!({}), &applied, ApplySchema::Deduced, &writer, false).unwrap();
     assert_eq!(
         managers::of(&object)[0]["fieldsV1"],
         json!({"f:spec": {"f:list": {}, "f:map": {"f:a": {}}, "f:none": {}}})
     );
-    let applied = json!({"apiVersion": "x/v1", "kind": "X", "metadata": {"name": "a"}, "spec": {"list": [2]}});
+    let applied = json!({"apiVersion": "x/v1", "kind": "X", "metadata": {"name": "a"},
+        "spec": {"list": [2]}});
     let object = apply(&object, &applied, ApplySchema::Deduced, &writer, false).unwrap();
     assert_eq!(object["spec"], json!({"list": [2]}));
 }
@@ -596,17 +660,20 @@ fn any_data() -> impl Strategy<Value = Tree> {
 proptest! {
     #[test]
     fn field_sets_have_the_properties_of_sets(left in any_fields(), right in any_fields()) {
-        let (Some(left), Some(right)) = (FieldSet::decode(&left), FieldSet::decode(&right)) else { return Ok(()) };
+        let (Some(left), Some(right)) = (FieldSet::decode(&left),
+            FieldSet::decode(&right)) else { return Ok(()) };
         prop_assert_eq!(FieldSet::decode(&left.encode()), Some(left.clone()));
         let both = left.clone().union(&right);
-        prop_assert_eq!(left.clone().difference(&right).union(&left.intersection(&right)), left.clone());
+        prop_assert_eq!(left.clone().difference(&right).union(&left.intersection(&right)),
+            left.clone());
         prop_assert_eq!(both.clone().difference(&right), left.clone().difference(&right));
         prop_assert_eq!(right.clone().union(&left), both);
         prop_assert!(left.clone().difference(&left).is_empty());
     }
 
     #[test]
-    fn an_apply_is_idempotent_and_sets_what_it_names(first in any_data(), second in any_data(), mine in any_data()) {
+    fn an_apply_is_idempotent_and_sets_what_it_names(first in any_data(), second in any_data(),
+        mine in any_data()) {
         let mut map = TestObject::new(CONFIG_MAP);
         map.write("w", first);
         map.apply_to("", "m", true, second).unwrap();
@@ -621,16 +688,19 @@ proptest! {
         map.apply("m", json!({})).unwrap();
         let owned = managers::ManagedFields::decode(managers::of(&map.live)).unwrap().owned();
         for name in map.live["data"].as_object().into_iter().flatten().map(|(name, _)| name) {
-            prop_assert!(owned.get("f:data").is_some_and(|data| data.below.get(&format!("f:{name}")).is_some()), "{}", name);
+            prop_assert!(owned.get("f:data").is_some_and(|data| data.below.get(&format!(
+                "f:{name}")).is_some()), "{}", name);
         }
     }
 
     #[test]
     fn garbage_never_panics(live in any_fields(), applied in any_fields(), names in "[a-c]{1,2}") {
         let writer = FieldManager { manager: "m", api_version: "v1", subresource: "", now: "" };
-        let garbage = json!({"metadata": {"managedFields": [{"manager": names, "operation": "Apply", "fieldsV1": live}, applied]}, "data": applied});
+        let garbage = json!({"metadata": {"managedFields": [{"manager": names,
+            "operation": "Apply", "fieldsV1": live}, applied]}, "data": applied});
         let ty = ApplySchema::BuiltIn(crate::type_named(CONFIG_MAP).expect("in the table"));
-        let _ = apply(&garbage, &json!({"data": live, "metadata": {"finalizers": [applied, 1, null, null]}}), ty, &writer, false);
+        let _ = apply(&garbage, &json!({"data": live, "metadata": {"finalizers": [applied, 1, null,
+            null]}}), ty, &writer, false);
         let _ = apply(&Tree::Null, &live, ty, &writer, true);
         let _ = update_managers(&garbage, &applied, ty, &writer);
     }

@@ -133,7 +133,8 @@ pub fn peek_type_meta(bytes: &[u8]) -> Result<TypeMeta, DecodeError> {
             ValueKind::Null => {}
             other => {
                 scanner.skip(other)?;
-                wrong = Some(format!("json: cannot unmarshal {} into Go value of type {TARGET}", other.name()));
+                wrong = Some(format!("json: cannot unmarshal {} into Go value of type {TARGET}",
+                    other.name()));
             }
         }
         scanner.end()

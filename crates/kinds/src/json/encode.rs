@@ -25,8 +25,8 @@ pub struct EncodedTree<'a> {
 
 /// Encodes an object as [`encode`] does, and returns the tree that decoding the bytes gives. It
 /// differs from `tree` where encoding omits an empty member or adds one that is always written;
-/// everything else is shared with `tree`. `None` if only decoding can show it: a floating-point number
-/// may decode to an integer.
+/// everything else is shared with `tree`. `None` if only decoding can show it: a floating-point
+/// number may decode to an integer.
 ///
 /// What the object shares with `earlier` is copied from its bytes and not encoded again. Most
 /// writes change a small part of an object.

@@ -152,9 +152,12 @@ fn new_items_come_before_old_ones_unless_the_patch_names_an_old_one() {
 #[test]
 fn items_are_paired_by_their_key_at_every_level() {
     check(
-        json!({"containers": [{"name": "a", "image": "i", "ports": [{"port": 1, "name": "x"}], "tags": ["t"]}]}),
-        json!({"containers": [{"name": "a", "ports": [{"port": 1, "name": "y"}, {"port": 2}], "tags": ["u"]}]}),
-        json!({"containers": [{"name": "a", "image": "i", "ports": [{"port": 1, "name": "y"}, {"port": 2}], "tags": ["u"]}]}),
+        json!({"containers": [{"name": "a", "image": "i", "ports": [{"port": 1, "name": "x"}],
+            "tags": ["t"]}]}),
+        json!({"containers": [{"name": "a", "ports": [{"port": 1, "name": "y"}, {"port": 2}],
+            "tags": ["u"]}]}),
+        json!({"containers": [{"name": "a", "image": "i", "ports": [{"port": 1, "name": "y"},
+            {"port": 2}], "tags": ["u"]}]}),
     );
     check(
         json!({"tolerations": [{"port": 1}]}),
@@ -190,7 +193,8 @@ fn the_order_of_elements_can_be_set() {
     );
     check(
         json!({"finalizers": ["x", "y"]}),
-        json!({"$setElementOrder/finalizers": ["z", "y"], "$deleteFromPrimitiveList/finalizers": ["x"], "finalizers": ["z"]}),
+        json!({"$setElementOrder/finalizers": ["z", "y"],
+            "$deleteFromPrimitiveList/finalizers": ["x"], "finalizers": ["z"]}),
         json!({"finalizers": ["z", "y"]}),
     );
     refused(
@@ -203,7 +207,10 @@ fn the_order_of_elements_can_be_set() {
 
 #[test]
 fn directives_replace_and_delete() {
-    let old = || json!({"containers": named(&["a", "b"]), "labels": {"a": "1"}, "finalizers": ["x", "y"], "strategy": {"image": "i", "name": "n"}});
+    let old = || {
+        json!({"containers": named(&["a", "b"]), "labels": {"a": "1"}, "finalizers": ["x",
+        "y"], "strategy": {"image": "i", "name": "n"}})
+    };
     let with = |name: &str, value: Tree| {
         let mut expected = old();
         expected[name] = value;
@@ -416,7 +423,8 @@ fn json_patches_do_all_operations_with_the_leniencies_of_the_api() {
             Tree::Null,
         ),
         (
-            json!([{"op": "test", "path": "/data/k", "value": "1"}, {"op": "test", "path": "/data/none"}]),
+            json!([{"op": "test", "path": "/data/k", "value": "1"}, {"op": "test",
+                "path": "/data/none"}]),
             "/data/k",
             json!("1"),
         ),
@@ -575,11 +583,13 @@ proptest! {
     }
 
     #[test]
-    fn lists_merge_like_maps(old in proptest::collection::btree_map("[a-h]", 0..9_i32, 0..6), new in proptest::collection::btree_map("[a-h]", 0..9_i32, 0..6)) {
+    fn lists_merge_like_maps(old in proptest::collection::btree_map("[a-h]", 0..9_i32, 0..6),
+        new in proptest::collection::btree_map("[a-h]", 0..9_i32, 0..6)) {
         let list = |items: &std::collections::BTreeMap<String, i32>| -> Tree {
             items.iter().map(|(name, image)| json!({"name": name, "image": image})).collect()
         };
-        let patched = strategic(json!({"containers": list(&old)}), json!({"containers": list(&new)}), &SPEC).unwrap();
+        let patched = strategic(json!({"containers": list(&old)}),
+            json!({"containers": list(&new)}), &SPEC).unwrap();
         let mut model = old;
         model.extend(new);
         let mut items = patched["containers"].as_array().cloned().unwrap();
@@ -588,7 +598,8 @@ proptest! {
     }
 
     #[test]
-    fn bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..24), text in "[\\[\\]{}\":,a0\n ]{0,16}") {
+    fn bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..24),
+        text in "[\\[\\]{}\":,a0\n ]{0,16}") {
         let _ = (decode(&bytes), decode(text.as_bytes()));
     }
 }
@@ -629,15 +640,19 @@ fn real_kinds_are_patched_as_recorded() {
         ),
         (
             deployment,
-            json!({"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}}),
+            json!({"spec": {"strategy": {"type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": 1}}}}),
             json!({"spec": {"strategy": {"type": "Recreate", "$retainKeys": ["type"]}}}),
             json!({"spec": {"strategy": {"type": "Recreate"}}}),
         ),
         (
             deployment,
-            json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "img"}]}}}}),
-            json!({"spec": {"template": {"spec": {"$setElementOrder/containers": [{"name": "c"}], "containers": [{"image": "img:2", "name": "c"}]}}}}),
-            json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "img:2"}]}}}}),
+            json!({"spec": {"template": {"spec": {"containers": [{"name": "c",
+                "image": "img"}]}}}}),
+            json!({"spec": {"template": {"spec": {"$setElementOrder/containers": [{"name": "c"}],
+                "containers": [{"image": "img:2", "name": "c"}]}}}}),
+            json!({"spec": {"template": {"spec": {"containers": [{"name": "c",
+                "image": "img:2"}]}}}}),
         ),
         (
             pod,

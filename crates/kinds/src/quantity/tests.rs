@@ -150,7 +150,8 @@ fn absurd_exponents_round_trip() {
 
 proptest! {
     #[test]
-    fn parsing_never_panics(text in "[-+]?[0-9.]{0,45}[eEinumkKMGTP]{0,3}[-+]?[0-9]{0,22}|.{0,12}") {
+    fn parsing_never_panics(
+        text in "[-+]?[0-9.]{0,45}[eEinumkKMGTP]{0,3}[-+]?[0-9]{0,22}|.{0,12}") {
         if let Ok(parsed) = Quantity::parse(&text) {
             let shown = parsed.to_string();
             prop_assert_eq!(quantity(&shown), parsed, "{}", shown);
@@ -160,8 +161,10 @@ proptest! {
     }
 
     #[test]
-    fn arithmetic_agrees_with_whole_numbers(left in -1_000_000_000_i64..1_000_000_000, right in -1_000_000_000_i64..1_000_000_000) {
-        let (a, b) = (Quantity::from_milli(left, Format::DecimalSi), Quantity::from_milli(right, Format::BinarySi));
+    fn arithmetic_agrees_with_whole_numbers(left in -1_000_000_000_i64..1_000_000_000,
+        right in -1_000_000_000_i64..1_000_000_000) {
+        let (a, b) = (Quantity::from_milli(left, Format::DecimalSi), Quantity::from_milli(right,
+            Format::BinarySi));
         prop_assert_eq!((a + b).milli_value(), left + right);
         prop_assert_eq!((a - b).milli_value(), left - right);
         prop_assert_eq!(a.cmp(&b), left.cmp(&right));

@@ -232,7 +232,8 @@ proptest! {
             let here = Timestamp::from_second(*second).expect("in range").to_zoned(zone.clone());
             let day = days.values.contains(&here.day());
             let weekday = weekdays.values.contains(&here.weekday().to_sunday_zero_offset());
-            let is_day = if days.is_star || weekdays.is_star { day && weekday } else { day || weekday };
+            let is_day = if days.is_star || weekdays.is_star { day && weekday } else {
+                day || weekday };
             is_day
                 && minutes.values.contains(&here.minute())
                 && hours.values.contains(&here.hour())

@@ -3,7 +3,8 @@
 //! ```text
 //! selector    = [ requirement { "," requirement } ]
 //! requirement = [ "!" ] key | key operator
-//! operator    = ( "=" | "==" | "!=" | ">" | "<" ) [ value ] | ( "in" | "notin" ) "(" [ values ] ")"
+//! operator    = ( "=" | "==" | "!=" | ">" | "<" ) [ value ]
+//!             | ( "in" | "notin" ) "(" [ values ] ")"
 //! ```
 //!
 //! `in` and `notin` are keywords only where an operator is expected. The error texts are those of

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::{Labels, SelectorError};
+use super::SelectorError;
+use super::labels::Labels;
 use crate::names;
 use crate::status::FieldError;
 

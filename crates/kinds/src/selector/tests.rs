@@ -170,7 +170,10 @@ fn an_absent_selector_selects_nothing_and_an_empty_one_everything() {
 
 #[test]
 fn selectors_of_objects_match_by_labels_and_expressions() {
-    let expression = |operator: &str, values: &[&str]| json!({"matchExpressions": [{"key": "a", "operator": operator, "values": values}]});
+    let expression = |operator: &str, values: &[&str]| {
+        json!({"matchExpressions": [{"key": "a",
+        "operator": operator, "values": values}]})
+    };
     let table = [
         (json!({"matchLabels": {"a": "b"}}), true),
         (json!({"matchLabels": {"a": "b", "c": "d"}}), false),
@@ -203,7 +206,8 @@ fn selectors_of_objects_match_by_labels_and_expressions() {
 
 #[test]
 fn selectors_and_labels_are_formatted_for_tables() {
-    let tree = json!({"matchLabels": {"foo": "bar", "a": "b"}, "matchExpressions": [{"key": "c", "operator": "In", "values": ["y", "x"]}, {"key": "d", "operator": "DoesNotExist"}]});
+    let tree = json!({"matchLabels": {"foo": "bar", "a": "b"}, "matchExpressions": [{"key": "c",
+        "operator": "In", "values": ["y", "x"]}, {"key": "d", "operator": "DoesNotExist"}]});
     assert_eq!(formatted(&tree), "a=b,c in (x,y),!d,foo=bar");
     assert_eq!(formatted(&Tree::Null), "<none>");
     assert_eq!(

@@ -68,7 +68,8 @@ proptest! {
     fn values_round_trip_through_trees(value in value()) {
         let tree = Tree::from(value.clone());
         prop_assert_eq!(tree.to_string(), value.to_string());
-        prop_assert_eq!(&serde_json::from_str::<Tree>(&value.to_string()).expect("JSON"), &Tree::from(serde_json::from_str::<Value>(&value.to_string()).expect("JSON")));
+        prop_assert_eq!(&serde_json::from_str::<Tree>(&value.to_string()).expect("JSON"),
+            &Tree::from(serde_json::from_str::<Value>(&value.to_string()).expect("JSON")));
         prop_assert_eq!(Value::from(tree), value);
     }
 
@@ -83,7 +84,8 @@ proptest! {
                     map.entry(name.as_str()).or_insert(number.into());
                     model.entry(name).or_insert(number.into());
                 }
-                _ => prop_assert_eq!(map.insert(name.as_str(), number.into()).map(Value::from), model.insert(name, number.into())),
+                _ => prop_assert_eq!(map.insert(name.as_str(), number.into()).map(Value::from),
+                    model.insert(name, number.into())),
             }
         }
         prop_assert_eq!(Value::from(Tree::from(map)), Value::Object(model));
