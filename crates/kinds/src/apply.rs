@@ -137,6 +137,7 @@ pub fn apply(
     let applied = without_managers(applied);
     let mut own = ManagerEntry::new(writer, ManagerOperation::Apply);
     own.fields = fields(&applied, node);
+    // The previous apply of this manager: what it no longer names is pruned.
     let last = managers.take(&own);
     let mut object = merge::merge(Some(live.clone()), applied.clone(), node);
     if let Some(last) = &last {
@@ -155,6 +156,7 @@ pub fn apply(
             return Err(ApplyError::Conflicts(disputed));
         }
     }
+    // A forced apply takes the fields from their owners. Without force nobody else owns them.
     managers.release(&changed);
     managers.release(&comparison.removed);
     own.fields = own.fields.difference(&UNRECORDED);
@@ -164,6 +166,7 @@ pub fn apply(
             !crate::json::equal(live, &object, &crate::lookup::CUSTOM_OBJECT)
         }
     };
+    // An apply without effect keeps its time, so that the object does not change.
     own.time = if is_changed {
         Some(writer.now.to_owned())
     } else {
@@ -201,6 +204,7 @@ pub fn update_managers(
     }
     let live = || ManagedFields::decode(managers::of(old)).unwrap_or_default();
     let mut managers = match ManagedFields::decode(requested) {
+        // A write of a subresource cannot change who owns the rest.
         _ if !writer.subresource.is_empty() => live(),
         _ if is_reset(requested) => ManagedFields::default(),
         Some(managers) if !managers.is_empty() => managers,

@@ -43,6 +43,7 @@ pub fn parse_nanos(text: &str) -> Result<i64, DurationError> {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
+    // The only number that needs no unit.
     if rest == "0" {
         return Ok(0);
     }
@@ -66,6 +67,7 @@ pub fn parse_nanos(text: &str) -> Result<i64, DurationError> {
         if total > i128::from(i64::MAX) + i128::from(negative) {
             return Err(invalid());
         }
+        // Units may come in any order and repeat, as in Go: `1s1h1s`.
         rest = next;
     }
     i64::try_from(if negative { -total } else { total }).map_err(|_| invalid())

@@ -115,6 +115,7 @@ impl<F: Clone + Eq + Hash> EncodingCache<F> {
             form,
         };
         let cell = self.lock().cell(key.clone(), source, now);
+        // Only the thread that runs the closure made the encoding.
         let mut is_new = false;
         let encoded = cell.get_or_init(|| {
             is_new = true;
@@ -148,6 +149,7 @@ impl<F: Clone + Eq + Hash> EncodingCache<F> {
     }
 
     fn lock(&self) -> MutexGuard<'_, CacheState<F>> {
+        // A panic while the lock is held leaves a valid cache: at worst a byte count is off.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

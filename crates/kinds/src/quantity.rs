@@ -240,6 +240,7 @@ impl Quantity {
         let spare = self.exponent.rem_euclid(3);
         let exponent = self.exponent - spare;
         write!(out, "{}", self.mantissa)?;
+        // `120` has the mantissa 12 and the exponent 1: zeros make the exponent a multiple of three.
         (0..spare).try_for_each(|_| out.write_str("0"))?;
         let suffix = DECIMAL_SUFFIXES
             .iter()
@@ -310,12 +311,14 @@ impl PartialOrd for Quantity {
 
 impl Ord for Quantity {
     fn cmp(&self, other: &Self) -> Ordering {
+        // The sign decides first, so that magnitudes are compared between numbers of one sign only.
         let by_sign = self.mantissa.signum().cmp(&other.mantissa.signum());
         if by_sign != Ordering::Equal {
             return by_sign;
         }
         match self.aligned(*other) {
             Some((left, right, _)) => left.cmp(&right),
+            // The exponents are too far apart to align: the first digits decide.
             None if self.mantissa > 0 => self.magnitude().cmp(&other.magnitude()),
             None => other.magnitude().cmp(&self.magnitude()),
         }
@@ -417,6 +420,7 @@ impl<'a> QuantityText<'a> {
             _ => (false, text),
         };
         let (whole, rest) = take(rest, |byte| byte.is_ascii_digit());
+        // Upstream drops leading zeros before it checks the form.
         let whole = whole.trim_start_matches('0');
         let whole = if whole.is_empty() { "0" } else { whole };
         let (fraction, suffix) = match rest.strip_prefix('.') {
@@ -424,6 +428,7 @@ impl<'a> QuantityText<'a> {
             None => ("", rest),
         };
         let (_, tail) = take(suffix, |byte| b"eEinumkKMGTP".contains(&byte));
+        // This check is as loose as the regular expression in the message; `suffix` is strict.
         let tail = tail.strip_prefix(['-', '+']).unwrap_or(tail);
         if !tail.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(QuantityError::Format);
@@ -437,6 +442,7 @@ impl<'a> QuantityText<'a> {
     }
 
     fn suffix(&self) -> Result<(Scale, Format), QuantityError> {
+        // Suffixes come before exponents: `1E` is an exa, `1E3` an exponent.
         if let Some((_, power)) = DECIMAL_SUFFIXES
             .iter()
             .find(|(suffix, _)| *suffix == self.suffix)
@@ -471,6 +477,7 @@ impl<'a> QuantityText<'a> {
                     - i64::try_from(self.whole.len()).unwrap_or(i64::MAX)
                     - i64::from(power) * 3 / 10
                     - 1;
+                // Upstream asks whether dividing by a power of two could shorten the number.
                 let low_bits = self.whole.parse::<i64>().map_or(0, |whole| whole & 7);
                 self.fraction.is_empty() && precision >= 0 && low_bits != 0
             }
@@ -504,6 +511,7 @@ impl<'a> QuantityText<'a> {
         // Trailing zeros of the mantissa moved into the exponent. The formatted string must parse
         // to the same amount.
         amount.exponent = amount.exponent.min(LARGEST_EXPONENT);
+        // Upstream caps binary quantities at 2^63 - 1.
         let most = Quantity::new(i64::MAX, format);
         let amount = if format == Format::BinarySi && amount > most {
             most
@@ -527,6 +535,7 @@ impl<'a> QuantityText<'a> {
         let rest_is_zero = cut.bytes().all(|digit| digit == b'0');
         let kept: i128 = kept.parse().unwrap_or(0);
         let exponent = i64::try_from(cut.len()).unwrap_or(i64::MAX) - fraction_digits;
+        // Rounding up keeps a tiny request from becoming none.
         (kept + i128::from(!rest_is_zero), exponent)
     }
 }

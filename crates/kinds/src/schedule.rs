@@ -131,9 +131,11 @@ impl Schedule {
             let Recurrence::Every(distance) = self.0 else {
                 return None;
             };
+            // Upstream drops fractions, so that intervals fire on whole seconds.
             let second = Timestamp::from_second(after.as_second()).ok()?;
             return second.checked_add(distance).ok();
         };
+        // The first candidate is the start of the next minute.
         let minute = Timestamp::from_second(
             after
                 .as_second()
@@ -146,10 +148,14 @@ impl Schedule {
         let last_year = here.year().checked_add(YEARS_AHEAD)?;
         while here.year() <= last_year {
             if !has(*months, here.month()) {
+                // Skipping whole months and days keeps a rare schedule from stepping through every
+                // minute of years.
                 here = start_of_day(&here.first_of_month().ok()?.checked_add(1.month()).ok()?)?;
             } else if !self.day_matches(&here) {
                 here = start_of_day(&here.checked_add(1.day()).ok()?)?;
             } else if !has(*hours, here.hour()) {
+                // To the next hour in real time. A change of the clock in between is met by the
+                // next round.
                 let rest = 60 - i64::from(here.minute());
                 here = here.checked_add(SignedDuration::from_mins(rest)).ok()?;
             } else if !has(*minutes, here.minute()) {
@@ -215,6 +221,7 @@ fn every(word: &str) -> Result<Schedule, String> {
     let nanos = duration::parse_nanos(distance)
         .map_err(|error| format!("failed to parse duration {word}: {error}"))?;
     Ok(Schedule(Recurrence::Every(SignedDuration::from_secs(
+        // Upstream rounds down and never fires more than once a second.
         (nanos / 1_000_000_000).max(1),
     ))))
 }
@@ -254,6 +261,7 @@ fn range(text: &str, bounds: &FieldBounds) -> Result<(u64, bool), String> {
             if edges.len() == 1 {
                 last = bounds.most;
             }
+            // `*/2` restricts the field, so that it takes part in the rule for days and weekdays.
             is_open &= step <= 1;
             step
         }

@@ -163,6 +163,7 @@ impl Tree {
         let mut steps = pointer.strip_prefix('/')?.split('/');
         steps.try_fold(self, |here, step| {
             let name;
+            // Most pointers have no escapes and need no allocation.
             let step = if step.contains('~') {
                 name = step.replace("~1", "/").replace("~0", "~");
                 &name

@@ -195,6 +195,7 @@ fn spreads(
             && selector.matches(other.pod.metadata.labels.as_ref())
     };
     let mut found: BTreeMap<&str, i32> = BTreeMap::from([(here, 0)]);
+    // The candidate always counts, even if its taints or affinity would exclude it.
     let mut counted: BTreeSet<&str> = BTreeSet::from([nodes::name(node)]);
     for spread_node in all_nodes
         .iter()
@@ -216,11 +217,13 @@ fn spreads(
     let enough = constraint
         .min_domains
         .is_none_or(|least| i32::try_from(found.len()).unwrap_or(i32::MAX) >= least);
+    // Too few domains: the missing ones count as empty, which forces pods onto new domains.
     let least = if enough {
         found.values().copied().min().unwrap_or_default()
     } else {
         0
     };
+    // A pod outside of its own selector does not change the skew.
     let own = i32::from(selector.matches(pod.metadata.labels.as_ref()));
     found[here] + own - least <= constraint.max_skew
 }

@@ -91,6 +91,8 @@ fn share(text: &str, of: i32) -> Result<i32, NotAPercentage> {
         .strip_suffix('%')
         .and_then(|number| number.parse().ok())
         .ok_or(NotAPercentage)?;
+    // Rounding up protects: more healthy pods for `minAvailable`. For `maxUnavailable` upstream
+    // rounds up as well.
     let rounded_up = (i64::from(of) * percent + 99).div_euclid(100);
     Ok(i32::try_from(rounded_up).unwrap_or(i32::MAX))
 }

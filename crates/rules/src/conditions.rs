@@ -89,6 +89,7 @@ pub fn set<C: Condition>(conditions: &mut Vec<C>, mut condition: C) -> bool {
         conditions.push(condition);
         return true;
     };
+    // Before the comparison: a condition that differs only in its time is unchanged.
     keep_times(&mut condition, old);
     let changed = *old != condition;
     *old = condition;

@@ -14,6 +14,7 @@ fn tolerates_one(toleration: &Toleration, taint: &Taint) -> bool {
     match toleration.operator.as_deref().unwrap_or_default() {
         "Exists" => true,
         "" | "Equal" => {
+            // A toleration of every key must use `Exists`.
             !key.is_empty()
                 && toleration.value.as_deref().unwrap_or_default()
                     == taint.value.as_deref().unwrap_or_default()
@@ -117,6 +118,7 @@ fn matches_term(term: &NodeSelectorTerm, node: &Node) -> bool {
         term.match_expressions.as_deref().unwrap_or_default(),
         term.match_fields.as_deref().unwrap_or_default(),
     );
+    // Upstream: an empty term matches no object, not every object.
     if expressions.is_empty() && fields.is_empty() {
         return false;
     }

@@ -102,6 +102,7 @@ pub fn requests(pod: &Pod) -> Amounts {
     let (mut sidecars, mut start) = (Amounts::default(), Amounts::default());
     for container in spec.init_containers.iter().flatten() {
         let own = of_container(container);
+        // A sidecar is an init container that keeps running beside everything started after it.
         if container.restart_policy.as_deref() == Some("Always") {
             sidecars.add(&own);
             start.at_least(&sidecars);

@@ -12,6 +12,7 @@ pub(super) fn merge(live: Option<Tree>, applied: Tree, node: FieldNode<'_>) -> T
     match (live, applied) {
         (Some(Tree::Object(mut members)), Tree::Object(applied)) if is_granular(node) => {
             for (name, value) in applied {
+                // Removed and inserted again, so that the value is merged without a copy.
                 let known = members.remove(&name);
                 let value = merge(known, value, node.member(&name));
                 members.insert(name, value);
@@ -23,6 +24,7 @@ pub(super) fn merge(live: Option<Tree>, applied: Tree, node: FieldNode<'_>) -> T
         {
             Tree::from(merge_items(items.into(), applied.into(), node))
         }
+        // Anything owned as a whole is replaced as a whole.
         (_, applied) => applied,
     }
 }

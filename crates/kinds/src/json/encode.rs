@@ -278,6 +278,7 @@ impl<'t> JsonWriter<'t> {
                 None => is_known = false,
             }
         }
+        // Trees are sorted by name, JSON by the order of the type.
         self.found[start..].sort_unstable_by_key(|(index, _)| *index);
         let mut reread = Reread::of(members, self.is_rereading);
         let mut first = true;

@@ -48,6 +48,7 @@ fn value(
     if old.is_some_and(|old| tree.is_shared_with(old)) {
         return Ok(());
     }
+    // A patch can nest deeper than any body that was decoded.
     if depth > super::MAX_DEPTH {
         return Err(DecodeError::Syntax(format!(
             "exceeded max depth of {}",
@@ -119,6 +120,7 @@ fn object(
 ) -> Result<(), DecodeError> {
     let mut outcome = Ok(());
     members.retain(|name, member| {
+        // `retain` cannot stop early: after an error the remaining members are kept as they are.
         if outcome.is_err() {
             return true;
         }
@@ -245,6 +247,7 @@ fn means_nothing(tree: &Tree, field: &Field) -> bool {
                 })
         }
         (Tree::String(text), Shape::Quantity) => !field.optional && text == "0",
+        // In Go an empty string and an absent value are different kinds of `IntOrString`.
         (Tree::String(_), Shape::IntOrString) => false,
         (Tree::String(text), _) => !field.optional && text.is_empty(),
         (

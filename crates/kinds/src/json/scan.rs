@@ -230,6 +230,7 @@ impl<'a> Scanner<'a> {
             self.at += 1;
             return Ok(Cow::Borrowed(plain));
         }
+        // The first escape decides that the string must be copied.
         let mut out = String::with_capacity(self.at - start + 16);
         out.push_str(plain);
         loop {
@@ -284,6 +285,7 @@ impl<'a> Scanner<'a> {
     /// lone surrogate becomes U+FFFD, as in Go.
     fn unicode(&mut self) -> Scanned<char> {
         let first = self.hex()?;
+        // A high surrogate only counts together with the low one that follows it.
         if (0xd800..0xdc00).contains(&first) && self.text[self.at..].starts_with("\\u") {
             let before = self.at;
             self.at += 2;

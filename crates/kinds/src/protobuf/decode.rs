@@ -60,6 +60,7 @@ fn structure(
             .iter()
             .filter(|field| field.number != 0 && field.within.starts_with(within))
             .find(of_number);
+        // A newer client may send fields that the table does not have.
         let Some(field) = found else { continue };
         if field.within.len() > level {
             structure(
@@ -98,6 +99,7 @@ fn member(
         Shape::List(inner) => {
             let items = members
                 .entry(Text::new_static(field.name))
+                // A repeated field occurs once for each item, so the list exists from the first on.
                 .or_insert_with(|| Tree::from_iter([Tree::Null; 0]));
             let Tree::Array(items) = items else {
                 return Ok(());
@@ -120,6 +122,7 @@ fn member(
                 .entry(Text::new_static(field.name))
                 .or_insert_with(|| Tree::Object(Map::new()));
             if let Tree::Object(entries) = entries {
+                // Of entries with the same key the last one counts, as protobuf demands.
                 entries.insert(key, entry);
             }
         }
@@ -129,6 +132,7 @@ fn member(
             // value.
             let written = field.always && matches!(shape, Shape::Bytes);
             if tree.is_null() || (!field.optional && !written && is_zero(&tree, shape)) {
+                // The field may occur several times; a final zero also undoes an earlier value.
                 members.remove(field.name);
             } else {
                 members.insert(Text::new_static(field.name), tree);

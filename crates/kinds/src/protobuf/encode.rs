@@ -33,6 +33,7 @@ fn structure(
         .iter()
         .filter(|field| field.number != 0 && field.within.starts_with(within))
         .collect();
+    // The table has JSON order, which differs from the order of the numbers.
     inside.sort_by_key(|field| number(field));
     let mut last = 0;
     for field in inside {
@@ -69,6 +70,7 @@ fn member(out: &mut MessageWriter, field: &Field, tree: Option<&Tree>) {
         }
         (Shape::List(_) | Shape::Map(_), _) => {}
         (shape, Some(tree)) => value(out, field.number, shape, tree),
+        // Absent bytes are nil in Go, and nil bytes are not written.
         (Shape::Bytes, None) => {}
         // Go writes a field without a pointer even if it is zero.
         (shape, None) if !field.optional => value(out, field.number, shape, &Tree::Null),

@@ -107,6 +107,7 @@ impl<'a> Tokens<'a> {
 
     fn requirement(&mut self) -> Result<Requirement, SelectorError> {
         let mut first = self.next();
+        // `!key` is an operator in front; every other operator follows the key.
         let is_negated = first == SelectorToken::Symbol("!");
         if is_negated {
             first = self.next();

@@ -183,6 +183,7 @@ impl Requirement {
 
     fn holds(&self, value: &str) -> bool {
         match &*self.values {
+            // Nearly all requirements have one value: no search.
             [only] => **only == *value,
             several => several
                 .binary_search_by(|known| (**known).cmp(value))
@@ -226,6 +227,7 @@ fn list(values: &[String]) -> crate::Tree {
 fn aggregate(faults: &[FieldError]) -> SelectorError {
     let mut texts: Vec<String> = Vec::new();
     for text in faults.iter().map(FieldError::to_string) {
+        // Upstream aggregates equal messages into one.
         if !texts.contains(&text) {
             texts.push(text);
         }

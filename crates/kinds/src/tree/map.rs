@@ -68,6 +68,7 @@ impl Map {
         if members.len() >= TREE_THRESHOLD {
             return Self(Some(Arc::new(Members::Many(members.into_iter().collect()))));
         }
+        // Encoded objects are usually sorted already; checking is cheaper than sorting.
         if !members.is_sorted_by(|(one, _), (next, _)| one < next) {
             // The sort is stable: the last member of a name stays the last.
             members.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -163,6 +164,7 @@ impl Map {
         if let Members::Few(members) = inner
             && members.len() >= TREE_THRESHOLD
         {
+            // A map never changes back: members that come and go would convert it each time.
             *inner = Members::Many(std::mem::take(members).into_iter().collect());
         }
     }

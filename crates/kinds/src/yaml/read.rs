@@ -121,6 +121,7 @@ impl<'a> YamlReader<'a> {
             .anchors
             .get(&anchor)
             .ok_or_else(|| fault(line, "anchor contains itself"))?;
+        // Counting values and not aliases bounds the work even if every alias contains aliases.
         self.expanded += size(tree);
         if self.expanded > MAX_EXPANDED {
             return Err(fault(line, "document contains excessive aliasing"));
@@ -161,6 +162,7 @@ impl<'a> YamlReader<'a> {
                     "line {line}: key {} already set in map",
                     quoted(&key)
                 ));
+                // The last value wins, as in JSON; strict validation reports the warning.
                 members.insert(key, value);
             } else {
                 members.insert(key, value);
@@ -177,6 +179,7 @@ fn merge(members: &mut crate::tree::Map, value: Tree) -> Result<(), DecodeError>
     match value {
         Tree::Object(others) => {
             for (key, value) in others {
+                // Of several merged maps the first one wins.
                 members.entry(key).or_insert(value);
             }
             Ok(())

@@ -52,6 +52,7 @@ fn merge(
     if known.is_empty() && patch.is_empty() {
         return Ok(known);
     }
+    // Upstream rejects them, because it cannot pair their items.
     if known.iter().chain(&patch).any(Tree::is_array) {
         return Err(PatchError::Rejected(
             "lists of lists are not supported".to_owned(),
@@ -63,6 +64,7 @@ fn merge(
         .filter(|item| item.is_object())
         .count();
     if objects == 0 {
+        // Scalars are united: each value stays once, in the order that `in_order` gives.
         let mut seen = HashSet::new();
         let both = known.iter().chain(&patch);
         let merged = both
@@ -71,6 +73,7 @@ fn merge(
             .collect();
         return Ok(in_order(merged, &patch, &known, ""));
     }
+    // The message shows both lists as one, as upstream does.
     if objects != known.len() + patch.len() {
         let items = Tree::from_iter(known.into_iter().chain(patch));
         return Err(PatchError::Untyped(format!(
@@ -112,11 +115,15 @@ fn merge_items(
             Some(_) => return Err(unknown_directive(item)),
         }
     }
+    // With `$patch: replace` the other items of the patch are the new list. Deletions no longer
+    // matter.
     if is_replaced {
         return Ok(new_items(items.into_iter().map(Tree::Object).collect()));
     }
     let mut known = known;
+    // An item without the merge key has no identity and cannot be deleted.
     known.retain(|item| identity(item, key).is_none_or(|identity| !deleted.contains(&identity)));
+    // The order of the server is that before new items are appended.
     let old_order = known.clone();
     let mut places = places(&known, key);
     let mut order = Vec::with_capacity(items.len());
@@ -125,11 +132,13 @@ fn merge_items(
         let identity = value.to_string();
         order.push(Tree::Object(Map::from_iter([(key.to_owned(), value)])));
         if let Some(place) = places.get(&identity) {
+            // Taking the item avoids a copy of it; the merged one replaces it below.
             let Tree::Object(members) = known[*place].take() else {
                 continue;
             };
             known[*place] = Tree::Object(merge_members(members, item, member.items)?);
         } else if let Some(item) = new_value(Tree::Object(item)) {
+            // A later item of the patch with the same key merges into this one.
             places.insert(identity, known.len());
             known.push(item);
         }
@@ -185,6 +194,7 @@ fn in_order(
     });
     let (mut named, mut rest): (Vec<_>, Vec<_>) = placed.partition(|(place, _, _)| place.is_some());
     named.sort_by_key(|(place, _, _)| *place);
+    // New items that the patch does not order come last. Both sorts are stable.
     rest.sort_by_key(|(_, place, _)| place.unwrap_or(usize::MAX));
     let mut out = Vec::with_capacity(named.len() + rest.len());
     let mut rest = rest.into_iter().peekable();
@@ -207,6 +217,7 @@ fn in_order(
 fn check_order(patch: &[Tree], order: &[Tree], key: &str) -> Result<(), PatchError> {
     let mut rest = order.iter();
     for item in patch.iter().filter(|item| item.get(DIRECTIVE).is_none()) {
+        // `rest` advances with each match, so that the items must appear in this order.
         let wanted = identity(item, key);
         if !rest.any(|place| identity(place, key) == wanted) {
             let (patch, order) = (go::render(&patch.into()), go::render(&order.into()));
