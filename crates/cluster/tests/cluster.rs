@@ -20,8 +20,10 @@ fn config_maps(cluster: &Cluster) -> Api<ConfigMap> {
 
 async fn create_config_map(cluster: &Cluster) {
     let object = serde_json::from_value(json!({"metadata": {"name": "kept"}})).unwrap();
-    let created = config_maps(cluster).create(&PostParams::default(), &object);
-    created.await.unwrap();
+    config_maps(cluster)
+        .create(&PostParams::default(), &object)
+        .await
+        .unwrap();
 }
 
 #[tokio::test(start_paused = true)]

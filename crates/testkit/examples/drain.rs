@@ -17,7 +17,7 @@ use tokio::sync::mpsc::unbounded_channel;
 ///
 /// # Errors
 /// The cluster or the drain does not do what is expected.
-pub async fn run() -> anyhow::Result<Vec<Value>> {
+pub(crate) async fn run() -> anyhow::Result<Vec<Value>> {
     let cluster = TestCluster::start(1).await?;
     let client = cluster.client();
     let pods = Api::<Pod>::default_namespaced(client.clone());

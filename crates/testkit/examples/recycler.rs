@@ -79,7 +79,7 @@ fn on_error(_pod: Arc<Pod>, _error: &kube::Error, _context: Arc<RecyclerContext>
 ///
 /// # Errors
 /// An assertion about the controller does not hold.
-pub async fn run() -> anyhow::Result<()> {
+pub(crate) async fn run() -> anyhow::Result<()> {
     let cluster = TestCluster::start(2).await?;
     let client = cluster.client();
     create::<Deployment>(&client, deployment()).await?;

@@ -252,7 +252,7 @@ impl TestCluster {
     }
 }
 
-    CallerService, ClusterConfig, ControllerOptions, Gates, NodeOptions, Storage, Store, User,
+async fn exchange(service: CallerService, mut request: http::Request<Bytes>) -> HttpResponse {
     authorize(request.headers_mut());
     // Below the service it is the listener that keeps the body of such an answer back.
     let bodiless = request.method() == http::Method::HEAD;

@@ -227,7 +227,7 @@ async fn explain_agrees_with_the_server_about_a_refused_eviction() {
     );
     assert!(
         report.contains("429: Cannot evict pod as it would violate the pod's disruption budget.")
-            && report.contains("so it says here"),
+            && report.contains("this agrees with the explanation"),
         "{report}"
     );
     let (code, report, _) = explain(&["node/node-1", "--ask=false"]);

@@ -240,7 +240,7 @@ fn a_drain_that_loses_something_asks_first_and_only_yes_continues() {
     for answer in ["n\n", "\n", "yellow\n", "\x04"] {
         let mut session = Session::start(&server, &["drain", "node-1", "--force"]);
         session.shows("This cannot be undone:");
-        session.shows("no controller will make these pods again: default/bare");
+        session.shows("these pods have no controller that replaces them: default/bare");
         session.shows("Continue? [y/N] ");
         session.press(answer.as_bytes());
         let (code, written) = session.end();
