@@ -18,7 +18,7 @@ use kube::{Api, Client};
 ///
 /// # Errors
 /// The cluster cannot start, or its node cannot be read with its kubeconfig.
-pub async fn start(address: SocketAddr, directory: &Path) -> anyhow::Result<Cluster> {
+pub(crate) async fn start(address: SocketAddr, directory: &Path) -> anyhow::Result<Cluster> {
     let cluster = Cluster::start(ClusterConfig {
         listen: Some(Listen {
             address,
