@@ -20,15 +20,8 @@ fn config_maps(cluster: &Cluster) -> Api<ConfigMap> {
 
 async fn create_config_map(cluster: &Cluster) {
     let object = serde_json::from_value(json!({"metadata": {"name": "kept"}})).unwrap();
-<<<<<<< HEAD
     let maps = config_maps(cluster);
     maps.create(&PostParams::default(), &object).await.unwrap();
-=======
-    config_maps(cluster)
-        .create(&PostParams::default(), &object)
-        .await
-        .unwrap();
->>>>>>> cluster
 }
 
 #[tokio::test(start_paused = true)]
