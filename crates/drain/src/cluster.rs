@@ -2,7 +2,8 @@
 //!
 //! A [`ClusterSnapshot`] comes from a server ([`ClusterSnapshot::read`]) or from the output of
 //! `kubectl get -o yaml` ([`ClusterSnapshot::parse`]). Everything else in this module is pure.
-//! [`ClusterSnapshot::unread`] lists the kinds that could not be read, so that callers distinguish "no
+//! [`ClusterSnapshot::unread`] lists the kinds that could not be read, so that callers distinguish
+//! "no
 //! such object" from "unknown".
 //!
 //! The table at the end of this file is the only list of the kinds; `lookup.rs` follows the
@@ -109,7 +110,8 @@ macro_rules! snapshot {
             /// # Errors
             /// The first error that concerns more than one kind: an unreachable server, a refused
             /// login (401), a response that cannot be decoded.
-            pub async fn read(client: &Client, scope: &NamespaceScope, now: Timestamp) -> Result<Self, kube::Error> {
+            pub async fn read(client: &Client, scope: &NamespaceScope,
+                now: Timestamp) -> Result<Self, kube::Error> {
                 let mut snapshot = Self::empty(now);
                 $(let $field = Box::pin(list::<$kind>($reach(client, scope)));)*
                 let ($($field,)*) = futures::join!($($field,)*);
@@ -124,14 +126,16 @@ macro_rules! snapshot {
             /// Adds the objects of another snapshot, for example of a second file.
             pub fn absorb(&mut self, other: Self) {
                 $(self.$field.extend(other.$field);)*
-                self.unread.retain(|unread| other.unread.iter().any(|also| also.resource == unread.resource));
+                self.unread.retain(|unread| other.unread.iter().any(
+                    |also| also.resource == unread.resource));
             }
 
             /// Adds one object. Returns false when the table does not contain its kind.
             fn take(&mut self, object: serde_json::Value) -> Result<bool, serde_json::Error> {
                 let kind = object["kind"].as_str().unwrap_or_default();
                 let version = object["apiVersion"].as_str().unwrap_or_default();
-                $(if kind == <$kind as k8s_openapi::Resource>::KIND && version == <$kind as k8s_openapi::Resource>::API_VERSION {
+                $(if kind == <$kind as k8s_openapi::Resource>::KIND
+                    && version == <$kind as k8s_openapi::Resource>::API_VERSION {
                     // From a string, as answers are: types are compiled for one kind of input.
                     self.$field.push(serde_json::from_str(&object.to_string())?);
                     return Ok(true);

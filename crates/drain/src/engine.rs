@@ -201,7 +201,8 @@ impl DrainEngine {
         }
     }
 
-    /// Ends the drain early: aborts requests in flight and scales workloads back. Accepted evictions
+    ///  Ends the drain early: aborts requests in flight and scales workloads back. Accepted
+    /// evictions
     /// continue. Returns warnings.
     pub async fn stop(&mut self) -> Vec<String> {
         self.running.clear();

@@ -332,7 +332,9 @@ mod tests {
         let cause = "The disruption budget web needs 2 healthy pods and has 2 currently";
         let EvictionResponse::Refused(refused) = answer(json!({
             "status": "Failure", "code": 429, "reason": "TooManyRequests", "message": "no",
-            "details": {"retryAfterSeconds": 10, "causes": [{"reason": "DisruptionBudget", "message": cause}, {"reason": "Other", "message": "x"}]},
+            "details": {"retryAfterSeconds": 10,
+                "causes": [{"reason": "DisruptionBudget", "message": cause},
+                {"reason": "Other", "message": "x"}]},
         })) else {
             panic!("not refused")
         };
@@ -396,11 +398,14 @@ mod tests {
                 EvictionResponse::Fatal("Unauthorized (the login may have expired: log in and run the same command again to continue)".into()),
             ),
             (404, "not found", EvictionResponse::Gone),
-            (409, "Precondition failed: UID in precondition: a, UID in object meta: b", EvictionResponse::Gone),
+            (409, "Precondition failed: UID in precondition: a, UID in object meta: b",
+                EvictionResponse::Gone),
         ] {
-            assert_eq!(answer(json!({"status": "Failure", "code": code, "message": message})), expected);
+            assert_eq!(answer(json!({"status": "Failure", "code": code, "message": message})),
+                expected);
         }
-        let ends = json!({"code": 403, "message": "ends", "details": {"causes": [{"reason": "NamespaceTerminating", "message": "n"}]}});
+        let ends = json!({"code": 403, "message": "ends",
+            "details": {"causes": [{"reason": "NamespaceTerminating", "message": "n"}]}});
         assert!(matches!(
             answer(ends),
             EvictionResponse::Fault(EvictionFault {

@@ -220,9 +220,15 @@ mod tests {
     };
 
     fn pod(owner: Option<&str>, extra: serde_json::Value) -> Pod {
-        let owners: Vec<_> =
-            owner.iter().map(|kind| json!({"apiVersion": "apps/v1", "kind": kind, "name": "x", "uid": "u", "controller": true})).collect();
-        let mut tree = json!({"metadata": {"name": "p", "namespace": "d", "ownerReferences": owners}, "spec": {"containers": []}, "status": {}});
+        let owners: Vec<_> = owner
+            .iter()
+            .map(|kind| {
+                json!({"apiVersion": "apps/v1", "kind": kind, "name": "x",
+                "uid": "u", "controller": true})
+            })
+            .collect();
+        let mut tree = json!({"metadata": {"name": "p", "namespace": "d",
+            "ownerReferences": owners}, "spec": {"containers": []}, "status": {}});
         for (part, members) in extra.as_object().expect("an object") {
             tree[part]
                 .as_object_mut()
@@ -236,7 +242,8 @@ mod tests {
     fn pods_are_filtered_as_by_kubectl() {
         let now: Timestamp = "2026-01-01T00:02:00Z".parse().expect("a time");
         let empty_dir = json!({"spec": {"volumes": [{"name": "tmp", "emptyDir": {}}]}});
-        let done = json!({"spec": {"volumes": [{"name": "tmp", "emptyDir": {}}]}, "status": {"phase": "Succeeded"}});
+        let done = json!({"spec": {"volumes": [{"name": "tmp", "emptyDir": {}}]},
+            "status": {"phase": "Succeeded"}});
         let mirror = json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}});
         let late = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
         let blocks = |text: &str| DrainDecision::Block(text.to_owned());

@@ -225,7 +225,8 @@ mod tests {
     use super::*;
 
     fn pod(name: &str, labels: Value, class: &str) -> Pod {
-        let tree = json!({"metadata": {"name": name, "labels": labels}, "spec": {"containers": [], "priorityClassName": class}});
+        let tree = json!({"metadata": {"name": name, "labels": labels},
+            "spec": {"containers": [], "priorityClassName": class}});
         serde_json::from_value(tree).expect("a pod")
     }
 

@@ -128,7 +128,8 @@ mod tests {
     }
 
     fn pod(phase: &str, ready: &str) -> Value {
-        json!({"metadata": {"name": "p"}, "status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}})
+        json!({"metadata": {"name": "p"},
+            "status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}})
     }
 
     fn budget(
@@ -138,8 +139,10 @@ mod tests {
         healthy: i32,
         desired: i32,
     ) -> Value {
-        json!({"metadata": {"name": "b", "generation": 1}, "spec": {"minAvailable": desired, "selector": {}, "unhealthyPodEvictionPolicy": policy},
-            "status": {"observedGeneration": observed, "disruptionsAllowed": allowed, "currentHealthy": healthy, "desiredHealthy": desired, "expectedPods": 3}})
+        json!({"metadata": {"name": "b", "generation": 1},
+            "spec": {"minAvailable": desired, "selector": {}, "unhealthyPodEvictionPolicy": policy},
+            "status": {"observedGeneration": observed, "disruptionsAllowed": allowed,
+                "currentHealthy": healthy, "desiredHealthy": desired, "expectedPods": 3}})
     }
 
     fn check(pod: Value, budgets: &[Value], expected: fn(&Prediction<'_>) -> bool) {
@@ -160,11 +163,10 @@ mod tests {
             matches!(found, Prediction::Bypassed(_))
         });
         check(running(), &[], |found| *found == Prediction::NoBudget);
-        check(
-            running(),
-            &[spent(), spent()],
-            |found| matches!(found, Prediction::Refused(RefusalReason::SeveralBudgets(both)) if both.len() == 2),
-        );
+        check(running(), &[spent(), spent()], |found| {
+            matches!(found,
+                Prediction::Refused(RefusalReason::SeveralBudgets(both)) if both.len() == 2)
+        });
         check(running(), &[spent()], |found| {
             matches!(
                 found,

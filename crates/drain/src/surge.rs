@@ -266,7 +266,8 @@ pub(crate) async fn lower(client: &Client, surge: &SurgedWorkload) -> Result<boo
             return Ok(false);
         };
         let mut patch = json!({"metadata": {
-            "resourceVersion": object.resource_version(), "labels": {LABEL: null}, "annotations": {ANNOTATION: null},
+            "resourceVersion": object.resource_version(), "labels": {LABEL: null},
+            "annotations": {ANNOTATION: null},
         }});
         if workload::replicas(&object) == before + 1 {
             patch["spec"] = json!({"replicas": before});

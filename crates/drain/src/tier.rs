@@ -68,7 +68,8 @@ mod tests {
             last: vec![select("app=db")],
         };
         let tier = |labels: serde_json::Value, class: &str| {
-            let pod = json!({"metadata": {"labels": labels}, "spec": {"containers": [], "priorityClassName": class}});
+            let pod = json!({"metadata": {"labels": labels},
+                "spec": {"containers": [], "priorityClassName": class}});
             tiers.of(&serde_json::from_value(pod).expect("a pod"))
         };
         assert_eq!(tier(json!({"job": "batch"}), ""), 0);

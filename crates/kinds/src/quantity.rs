@@ -240,7 +240,8 @@ impl Quantity {
         let spare = self.exponent.rem_euclid(3);
         let exponent = self.exponent - spare;
         write!(out, "{}", self.mantissa)?;
-        // `120` has the mantissa 12 and the exponent 1: zeros make the exponent a multiple of three.
+        //  `120` has the mantissa 12 and the exponent 1: zeros make the exponent a multiple of
+        // three.
         (0..spare).try_for_each(|_| out.write_str("0"))?;
         let suffix = DECIMAL_SUFFIXES
             .iter()

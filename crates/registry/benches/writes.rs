@@ -1,4 +1,5 @@
-//! The cost of a write without HTTP, TLS and disk: pods are created, become ready, are refused their
+//! The cost of a write without HTTP, TLS and disk: pods are created, become ready, are refused
+//! their
 //! eviction and are evicted, one after the other, on a memory store.
 //!
 //! `cargo bench -p exeunt-registry --bench writes` prints one line for each phase. Each phase is a

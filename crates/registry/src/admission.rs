@@ -1,7 +1,9 @@
-//! The admission plugins that Kubernetes enables by default: what the server adds to new objects and
+//! The admission plugins that Kubernetes enables by default: what the server adds to new objects
+//! and
 //! requires of them, beyond the rules of their kinds.
 //!
-//! `mutate` runs before an object is validated, `validate` after. Both read the store at one revision
+//! `mutate` runs before an object is validated, `validate` after. Both read the store at one
+//! revision
 //! and are otherwise pure. `namespace` runs again inside the commit.
 
 use kinds::Tree;

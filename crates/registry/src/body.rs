@@ -1,4 +1,5 @@
-//! Decoding of a body into the kind that the path expects, with upstream's message for each failure.
+//! Decoding of a body into the kind that the path expects, with upstream's message for each
+//! failure.
 //!
 //! `kinds` decodes; this module determines the kind of the body, and handles unknown fields by the
 //! `fieldValidation` of the request. It knows nothing of the store.

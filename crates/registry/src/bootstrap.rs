@@ -103,7 +103,8 @@ fn wanted(service_network: [u8; 2]) -> Vec<InitialObject> {
     }));
     let [one, two] = service_network;
     let service = json!({
-        "metadata": {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "metadata": {"name": "kubernetes",
+            "labels": {"component": "apiserver", "provider": "kubernetes"}},
         "spec": {
             "clusterIP": format!("{one}.{two}.0.1"),
             "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": 6443}],

@@ -107,5 +107,6 @@ fn shown(name: &str, outcome: Result<(), String>) -> Tree {
         Ok(()) => json!({"type": "Healthy", "status": "True", "message": "ok"}),
         Err(why) => json!({"type": "Healthy", "status": "False", "message": why}),
     };
-    json!({"kind": "ComponentStatus", "apiVersion": "v1", "metadata": {"name": name}, "conditions": [condition]})
+    json!({"kind": "ComponentStatus", "apiVersion": "v1", "metadata": {"name": name},
+        "conditions": [condition]})
 }

@@ -1,9 +1,11 @@
 //! Conversion of kinds that are served in two versions and stored in one: events (core and
 //! `events.k8s.io`) and horizontal pod autoscalers (v1 and v2).
 //!
-//! A body is converted to the stored form before anything is decided, and an answer to the requested
+//! A body is converted to the stored form before anything is decided, and an answer to the
+//! requested
 //! version when it is returned. For all other kinds both are the same bytes. Fields that v1 of an
-//! autoscaler lacks are kept in annotations, as upstream does, so that a client of v1 loses nothing.
+//! autoscaler lacks are kept in annotations, as upstream does, so that a client of v1 loses
+//! nothing.
 
 use std::borrow::Cow;
 
@@ -133,7 +135,8 @@ fn autoscaler_to_v1(scaler: &mut Tree) {
     }
 }
 
-/// Takes the metrics at a path: the CPU metric, which v1 has a field for, and the list of the others
+/// Takes the metrics at a path: the CPU metric, which v1 has a field for, and the list of the
+/// others
 /// if there are any.
 fn take_metrics(scaler: &mut Tree, path: &[&str]) -> (Option<Tree>, Option<Tree>) {
     let all = tree::take(scaler, path).unwrap_or(Tree::Null);
@@ -243,8 +246,10 @@ mod tests {
             "events.k8s.io",
             "v1",
             "events",
-            &tree_of!({"kind": "Event", "apiVersion": "events.k8s.io/v1", "metadata": {"name": "e"}, "note": "n", "regarding": {"kind": "Pod"}}),
-            &tree_of!({"kind": "Event", "apiVersion": "v1", "metadata": {"name": "e"}, "message": "n", "involvedObject": {"kind": "Pod"}}),
+            &tree_of!({"kind": "Event", "apiVersion": "events.k8s.io/v1", "metadata": {"name": "e"},
+                "note": "n", "regarding": {"kind": "Pod"}}),
+            &tree_of!({"kind": "Event", "apiVersion": "v1", "metadata": {"name": "e"},
+                "message": "n", "involvedObject": {"kind": "Pod"}}),
         );
     }
 
@@ -256,10 +261,14 @@ mod tests {
             "v1",
             "horizontalpodautoscalers",
             &tree_of!({"kind": "HorizontalPodAutoscaler", "apiVersion": "autoscaling/v1",
-                "metadata": {"annotations": {BEHAVIOR: behavior}}, "spec": {"maxReplicas": 3, "targetCPUUtilizationPercentage": 80}}),
-            &tree_of!({"kind": "HorizontalPodAutoscaler", "apiVersion": "autoscaling/v2", "metadata": {}, "spec": {"maxReplicas": 3,
-                "behavior": {"scaleDown": {"stabilizationWindowSeconds": 5}}, "metrics": [{"type": "Resource", "resource":
-                    {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}]}}),
+                "metadata": {"annotations": {BEHAVIOR: behavior}},
+                "spec": {"maxReplicas": 3, "targetCPUUtilizationPercentage": 80}}),
+            &tree_of!({"kind": "HorizontalPodAutoscaler", "apiVersion": "autoscaling/v2",
+                "metadata": {}, "spec": {"maxReplicas": 3,
+                "behavior": {"scaleDown": {"stabilizationWindowSeconds": 5}},
+                "metrics": [{"type": "Resource", "resource":
+                    {"name": "cpu", "target": {"type": "Utilization",
+                        "averageUtilization": 80}}}]}}),
         );
     }
 }

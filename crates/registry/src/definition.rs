@@ -73,7 +73,8 @@ impl Registry {
             .find(|row| row.version == version && row.plural == plural)
     }
 
-    /// Returns the rows of all custom kinds that are served now, sorted by group, and within a group
+    ///  Returns the rows of all custom kinds that are served now, sorted by group, and within a
+    /// group
     /// by version, the preferred one first.
     #[must_use]
     pub fn custom_rows(&self) -> Vec<ResourceRef> {
@@ -318,7 +319,10 @@ mod tests {
 
     #[test]
     fn the_first_definition_keeps_its_names() {
-        let definition = |plural: &str, kind: &str| json!({"spec": {"names": {"plural": plural, "kind": kind, "shortNames": ["c"]}}});
+        let definition = |plural: &str, kind: &str| {
+            json!({"spec": {"names": {"plural": plural,
+            "kind": kind, "shortNames": ["c"]}}})
+        };
         let first = settled(&definition("crates", "Crate"), &[], Timestamp::UNIX_EPOCH);
         assert_eq!(
             tree::text(&first, &["status", "acceptedNames", "kind"]),

@@ -109,11 +109,13 @@ mod tests {
                 false,
             ),
             (
-                json!({"metadata": {"creationTimestamp": old}, "lastTimestamp": old, "eventTime": null}),
+                json!({"metadata": {"creationTimestamp": old}, "lastTimestamp": old,
+                    "eventTime": null}),
                 true,
             ),
             (
-                json!({"metadata": {"creationTimestamp": old}, "series": {"lastObservedTime": "2026-01-01T11:30:00.000000Z"}}),
+                json!({"metadata": {"creationTimestamp": old},
+                    "series": {"lastObservedTime": "2026-01-01T11:30:00.000000Z"}}),
                 false,
             ),
             (json!({"metadata": {}}), false),

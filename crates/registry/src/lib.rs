@@ -14,8 +14,10 @@
 //! | around requests | `bootstrap`, `forget`, `components` | the system's own objects, upkeep |
 //! | kinds with verbs of their own | `pod`, `token`, `scale` | one kind each |
 //! | verbs | `create`, `update`, `patch`, `delete`, `read`, `list`, `watch` | any object |
-//! | surroundings | `admission`, `definition`, `service`, `namespace`, `managers`, `convert`, `body`, `observe` | what one object demands of others, what evictions report |
-//! | state | `record`, `view`, `target`, `selection`, `request`, `options` | bytes, facts, identity; no kind by name |
+//! | surroundings | `admission`, `definition`, `service`, `namespace`, `managers`, `convert`,
+//! `body`, `observe` | what one object demands of others, what evictions report |
+//! | state | `record`, `view`, `target`, `selection`, `request`, `options` | bytes, facts,
+//! identity; no kind by name |
 //! | the table | `kind` | which strategy a resource has |
 //! | kinds | `strategy`, `custom`, `facts`, `resource` | one kind each; pure |
 //! | ground | `key`, `object`, `tree` | no kinds |
@@ -341,7 +343,8 @@ impl Registry {
         dry_run: bool,
         mut decide: impl FnMut(&mut Txn) -> Result<T, Refusal> + Send,
     ) -> Result<T, Refusal> {
-        // A refused commit writes nothing, so that a dry run is a commit that is refused at its end.
+        //  A refused commit writes nothing, so that a dry run is a commit that is refused at its
+        // end.
         let result = self.store().commit(|txn| match decide(txn) {
             Ok(value) if dry_run => Err(Ok(value)),
             Ok(value) => Ok(value),

@@ -1,7 +1,9 @@
 //! LIST: a consistent page of a collection, from a snapshot.
 //!
-//! All pages of one list come from the snapshot of the first page, whose revision is in the continue
-//! token. When that revision has left the history, the client gets 410 and a token with which it can
+//! All pages of one list come from the snapshot of the first page, whose revision is in the
+//! continue
+//! token. When that revision has left the history, the client gets 410 and a token with which it
+//! can
 //! continue from the present state.
 
 use std::sync::Arc;
@@ -39,7 +41,8 @@ impl Registry {
         let selection = Selection::of(target, options)?;
         let prefix = target.prefix();
         let (snapshot, start_after) = self.place(options, &prefix).await?;
-        // Upstream serves resource version 0 from a cache without pages, even with a continue token.
+        //  Upstream serves resource version 0 from a cache without pages, even with a continue
+        // token.
         let limit = if options.resource_version == "0" {
             0
         } else {

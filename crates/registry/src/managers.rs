@@ -1,4 +1,5 @@
-//! `metadata.managedFields` of ordinary writes: which field manager owns which field. The computation
+//! `metadata.managedFields` of ordinary writes: which field manager owns which field. The
+//! computation
 //! is in `kinds::apply`; this module names the writer and says when owners are recorded.
 
 use kinds::Tree;

@@ -4,7 +4,8 @@
 //! is refused, adds an entry to a bounded table. [`Registry::observe`] runs beside the requests,
 //! watches the store and writes the events. Metrics are rendered when they are scraped.
 //!
-//! Data flow: `pod/eviction.rs` fills an [`Observation`] and passes it to [`Registry::observed`] with
+//! Data flow: `pod/eviction.rs` fills an [`Observation`] and passes it to [`Registry::observed`]
+//! with
 //! the answer; `counts` counts, `notices` collects the events that `tell` writes. `advice` checks a
 //! budget that was just written. `render` renders the metrics.
 
@@ -75,7 +76,8 @@ pub(crate) struct Observer {
     counts: Counts,
     to_gone: Histogram,
     status_lag: Histogram,
-    /// How far the status of budgets was behind their pods, as the disruption controller measures it.
+    ///  How far the status of budgets was behind their pods, as the disruption controller measures
+    /// it.
     pod_lag: Histogram,
     /// The times at which evictions were granted whose pods still exist, by the uid of the pod.
     leaving: Mutex<HashMap<String, Instant>>,
@@ -111,7 +113,8 @@ impl Drop for Following<'_> {
 }
 
 impl Registry {
-    /// Measures how long evicted pods take to end, and the status of budgets to follow its spec, and
+    ///  Measures how long evicted pods take to end, and the status of budgets to follow its spec,
+    /// and
     /// writes events about refused evictions if the options enable them. Runs until the store is
     /// closed. Requests are answered without it, too.
     pub async fn observe(&self) {
@@ -125,13 +128,15 @@ impl Registry {
         }
     }
 
-    /// Records how long the status of a budget lagged behind its pods. Only the disruption controller
+    ///  Records how long the status of a budget lagged behind its pods. Only the disruption
+    /// controller
     /// knows it: the store cannot see which change of a pod a status has counted.
     pub fn record_budget_status_lag(&self, lag: Duration) {
         self.observer().pod_lag.observe(lag);
     }
 
-    /// Counts and logs an eviction that has been answered; `refusal` is the answer if it was refused.
+    ///  Counts and logs an eviction that has been answered; `refusal` is the answer if it was
+    /// refused.
     pub(crate) fn observed(
         &self,
         target: &Target,

@@ -11,7 +11,8 @@ use crate::request::{Body, BodyForm, DeleteOptions, DeleteRequest, Refusal, Writ
 use crate::tree;
 
 const PROPAGATIONS: &[&str] = &["Foreground", "Background", "Orphan", "nil"];
-/// The name that upstream's refusal gives to its scheme when the body of a delete is of another kind.
+/// The name that upstream's refusal gives to its scheme when the body of a delete is of another
+/// kind.
 const META_SCHEME: &str = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27";
 
 /// Returns the 422 for options of a kind.

@@ -1,4 +1,5 @@
-//! Objects as records of the store: their bytes, and what is kept beside them so that readers do not
+//! Objects as records of the store: their bytes, and what is kept beside them so that readers do
+//! not
 //! parse them.
 //!
 //! Beside the bytes lie the [`Facts`] of an object: its labels, its selectable fields and what its
@@ -237,7 +238,8 @@ pub(crate) fn put_encoded(
     txn.put(key, encoded.bytes, Some(facts))
 }
 
-/// An object that was encoded before its commit, so that the commit, which excludes all others, only
+/// An object that was encoded before its commit, so that the commit, which excludes all others,
+/// only
 /// has to insert the revision.
 pub(crate) struct Prepared {
     encoded: EncodedObject,

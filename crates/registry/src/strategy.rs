@@ -1,7 +1,8 @@
 //! The behaviour of kinds: defaults, validation, what an update may change, field selectors, facts,
 //! scale paths. Pure functions over trees; no store, no clock, no HTTP.
 //!
-//! The verbs get the `Rules` of a resource from the table in `kind.rs`, and call them in this order:
+//! The verbs get the `Rules` of a resource from the table in `kind.rs`, and call them in this
+//! order:
 //!
 //! - create: decode → `default` → (admission) → `prepare_create` → name, uid, time →
 //!   `validate_create`
@@ -195,7 +196,8 @@ pub(crate) trait Strategy: Send + Sync {
     }
 
     /// Returns true when the kind validates metadata a second time, with its own rule for names and
-    /// the rule that finalizers are qualified. Faults of metadata in updates are then reported twice,
+    ///  the rule that finalizers are qualified. Faults of metadata in updates are then reported
+    /// twice,
     /// as upstream does.
     fn has_own_metadata_rules(&self) -> bool {
         true
@@ -212,7 +214,8 @@ pub(crate) trait Strategy: Send + Sync {
         false
     }
 
-    /// Returns true when the difference between the two objects raises the generation. Called for the
+    ///  Returns true when the difference between the two objects raises the generation. Called for
+    /// the
     /// main resource only, and only when [`Strategy::has_generation`].
     fn raises_generation(&self, ty: &'static Type, new: &Tree, old: &Tree) -> bool {
         !same_part(ty, &["spec"], new, old)
@@ -235,7 +238,8 @@ pub(crate) trait Strategy: Send + Sync {
         None
     }
 
-    /// Returns the message of the refusal of an unknown field selector. `None` stands for the common
+    ///  Returns the message of the refusal of an unknown field selector. `None` stands for the
+    /// common
     /// message, and for the common rule, which accepts `metadata.namespace` for every kind.
     fn field_refusal(&self, field: &str) -> Option<String> {
         let _ = field;
@@ -253,7 +257,8 @@ pub(crate) trait Strategy: Send + Sync {
         None
     }
 
-    /// Returns the grace period of a first delete in seconds; `requested` is the client's. `None` for
+    ///  Returns the grace period of a first delete in seconds; `requested` is the client's. `None`
+    /// for
     /// kinds without a grace period, whose objects are removed at once.
     fn grace_seconds(&self, _object: &Tree, _requested: Option<i64>) -> Option<i64> {
         None

@@ -109,7 +109,8 @@ impl Registry {
             expires,
             bound,
         };
-        let status = json!({"token": issuer.issue(&claims), "expirationTimestamp": object::wire_time(expires)});
+        let status = json!({"token": issuer.issue(&claims),
+            "expirationTimestamp": object::wire_time(expires)});
         tree::put(&mut request, &["status"], status);
         tree::put(&mut request, &["spec", "expirationSeconds"], asked);
         let meta = object::meta(&mut request);
@@ -126,7 +127,8 @@ impl Registry {
 }
 
 impl Registry {
-    /// Returns the object that a token is to be bound to. It must exist, and a pod must run under the
+    ///  Returns the object that a token is to be bound to. It must exist, and a pod must run under
+    /// the
     /// account.
     fn bound(&self, target: &Target, asked: &Tree) -> Result<Option<Bound>, Refusal> {
         if asked.is_null() {

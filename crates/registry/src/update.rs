@@ -1,7 +1,8 @@
 //! PUT, and the part that PUT and PATCH share: read an object, produce its new state and write it,
 //! inside one commit.
 //!
-//! Because the new state is produced where the old one is read, a patch never conflicts with another
+//! Because the new state is produced where the old one is read, a patch never conflicts with
+//! another
 //! write. Only a client that names a resource version can get a conflict.
 
 use bytes::Bytes;
@@ -99,7 +100,8 @@ impl Registry {
         })
     }
 
-    /// Carries out a change. `produce` returns the new state for the present one, which is `None` when
+    ///  Carries out a change. `produce` returns the new state for the present one, which is `None`
+    /// when
     /// the object does not exist; it runs again when the commit is retried.
     pub(crate) async fn change(
         &self,

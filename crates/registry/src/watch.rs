@@ -1,6 +1,7 @@
 //! WATCH: the changes of a collection after a revision, as a stream.
 //!
-//! A watch that names no revision first returns each existing object as ADDED, and then, to a client
+//! A watch that names no revision first returns each existing object as ADDED, and then, to a
+//! client
 //! that accepts bookmarks, the bookmark that ends the initial events. For an object that stops
 //! matching the selectors the watcher gets DELETED with its last matching state. The stream ends at
 //! its timeout or when the store closes. A watcher that falls behind the bounded history gets an
@@ -23,7 +24,8 @@ use crate::selection::Selection;
 use crate::target::Target;
 use crate::{Registry, options, read, record};
 
-/// The shortest timeout of a watch whose client gives none. A random time up to as long is added, so
+/// The shortest timeout of a watch whose client gives none. A random time up to as long is added,
+/// so
 /// that not all clients reconnect at once.
 const DEFAULT_TIMEOUT_SECONDS: u64 = 1800;
 /// The interval of bookmarks.
@@ -186,7 +188,8 @@ impl Watcher {
     }
 }
 
-/// Returns the last matching state of an object, at the revision of the change that ended the match.
+/// Returns the last matching state of an object, at the revision of the change that ended the
+/// match.
 fn last_match(last: &Record, revision: Revision) -> Bytes {
     record::with_revision(&last.value, revision.0)
 }

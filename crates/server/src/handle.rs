@@ -77,7 +77,8 @@ where
         dry_run: false,
     });
     state.metrics.count(&labels, code, took);
-    tracing::debug!(user = log.user.as_ref().map_or("", |user| &user.name), method = %parts.method, uri = %parts.uri, code = code.as_u16(), ?took, "request answered");
+    tracing::debug!(user = log.user.as_ref().map_or("", |user| &user.name), method = %parts.method,
+        uri = %parts.uri, code = code.as_u16(), ?took, "request answered");
     if let Ok(id) = HeaderValue::from_str(&audit_id(&state, &parts.headers)) {
         response.headers_mut().insert("audit-id", id);
     }

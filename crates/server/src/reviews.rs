@@ -124,7 +124,8 @@ async fn token_review(state: &ServerState, review: &Tree) -> Result<Tree, Status
                     Authenticated::ServiceAccount(account) => account.audiences.clone(),
                     Authenticated::User(_) => vec![AUDIENCE.to_owned()],
                 };
-                json!({"authenticated": true, "user": user_info(known.user()), "audiences": audiences})
+                json!({"authenticated": true, "user": user_info(known.user()),
+                    "audiences": audiences})
             }
             _ => json!({"user": {}, "error": "invalid bearer token"}),
         },

@@ -192,7 +192,9 @@ mod tests {
     }
 
     fn event(kind: &'static str) -> WatchEvent {
-        WatchEvent { kind, json: Bytes::from_static(br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","resourceVersion":"7"}}"#) }
+        WatchEvent { kind,
+            json: Bytes::from_static(
+            br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","resourceVersion":"7"}}"#) }
     }
 
     #[tokio::test]

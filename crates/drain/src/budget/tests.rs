@@ -8,21 +8,30 @@ const NOW: &str = "2026-01-01T00:10:00Z";
 
 fn budget(spec: Value, status: Value) -> Value {
     json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
-        "metadata": {"name": "b", "namespace": "shop", "generation": 1}, "spec": spec, "status": status})
+        "metadata": {"name": "b", "namespace": "shop", "generation": 1}, "spec": spec,
+        "status": status})
 }
 
 fn pod(name: &str, ready: bool, owner: Option<&str>) -> Value {
     let owners = owner.map(|kind| {
-        let version = if kind == "Database" { "example.com/v1" } else { "apps/v1" };
-        json!([{"apiVersion": version, "kind": kind, "name": "web", "uid": "u", "controller": true}])
+        let version = if kind == "Database" {
+            "example.com/v1"
+        } else {
+            "apps/v1"
+        };
+        json!([{"apiVersion": version, "kind": kind, "name": "web", "uid": "u",
+            "controller": true}])
     });
     json!({"apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": name, "namespace": "shop", "labels": {"app": "web"}, "ownerReferences": owners}, "spec": {"containers": []},
-        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]}})
+        "metadata": {"name": name, "namespace": "shop", "labels": {"app": "web"},
+            "ownerReferences": owners}, "spec": {"containers": []},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready",
+            "status": if ready { "True" } else { "False" }}]}})
 }
 
 fn set(replicas: i32) -> Value {
-    json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "web", "namespace": "shop", "uid": "u"},
+    json!({"apiVersion": "apps/v1", "kind": "StatefulSet",
+        "metadata": {"name": "web", "namespace": "shop", "uid": "u"},
         "spec": {"replicas": replicas, "serviceName": "web", "selector": {}, "template": {}}})
 }
 
@@ -111,7 +120,8 @@ fn bare_pods_are_healthy_and_not_expected() {
 fn a_disrupted_pods_entry_expires_after_two_minutes() {
     let mut pods = of_set(3, 0);
     pods[2]["metadata"]["deletionTimestamp"] = json!(NOW);
-    let noted = json!({"disruptionsAllowed": 0, "currentHealthy": 3, "desiredHealthy": 1, "expectedPods": 3, "observedGeneration": 1,
+    let noted = json!({"disruptionsAllowed": 0, "currentHealthy": 3, "desiredHealthy": 1,
+        "expectedPods": 3, "observedGeneration": 1,
         "disruptedPods": {"web-0": "2026-01-01T00:09:00Z", "web-1": "2026-01-01T00:08:00Z"}});
     pods.push(budget(json!({"minAvailable": 1, "selector": {}}), noted));
     let snapshot = snapshot(&pods);
@@ -192,9 +202,13 @@ fn null_selects_nothing_and_empty_selects_all_of_the_namespace() {
 
 #[test]
 fn a_rolling_deployment_counts_once() {
-    let owner = |kind: &str, name: &str, uid: &str| json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": true}]);
+    let owner = |kind: &str, name: &str, uid: &str| {
+        json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid,
+        "controller": true}])
+    };
     let set = |name: &str| {
-        json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": name, "namespace": "shop", "uid": name,
+        json!({"apiVersion": "apps/v1", "kind": "ReplicaSet",
+            "metadata": {"name": name, "namespace": "shop", "uid": name,
             "ownerReferences": owner("Deployment", "web", "d")}, "spec": {"selector": {}}})
     };
     let member = |name: &str, of: &str| {
@@ -202,7 +216,8 @@ fn a_rolling_deployment_counts_once() {
         pod["metadata"]["ownerReferences"] = owner("ReplicaSet", of, of);
         pod
     };
-    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "shop", "uid": "d"},
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": "shop", "uid": "d"},
         "spec": {"replicas": 2, "selector": {}, "template": {}}});
     let budget = budget(json!({"maxUnavailable": 1, "selector": {}}), json!(null));
     let snapshot = snapshot(&[

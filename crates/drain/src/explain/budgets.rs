@@ -457,7 +457,10 @@ fn used_up_by(snapshot: &ClusterSnapshot, count: &BudgetCount<'_>) -> Vec<Proble
 /// Replacements that find no node. When nodes are cordoned for a drain, this is a deadlock: the
 /// drain waits for the budget, and the budget for the replacement.
 fn unschedulable(snapshot: &ClusterSnapshot, count: &BudgetCount<'_>) -> Option<Problem> {
-    let waits = |covered: &&CoveredPod<'_>| matches!(&covered.health, PodHealth::Unready(unready) if unready.reason == UnreadyReason::Unschedulable);
+    let waits = |covered: &&CoveredPod<'_>| {
+        matches!(&covered.health,
+        PodHealth::Unready(unready) if unready.reason == UnreadyReason::Unschedulable)
+    };
     let pods: Vec<&str> = count
         .pods
         .iter()

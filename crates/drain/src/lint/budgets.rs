@@ -181,11 +181,10 @@ pub(super) fn unmanaged<'a>(context: &LintContext<'a>) -> Vec<RuleHit<'a>> {
 
 pub(super) fn unhealthy_policy<'a>(context: &LintContext<'a>) -> Vec<RuleHit<'a>> {
     each(context, |covered| {
-        let crashing = covered
-            .count
-            .pods
-            .iter()
-            .filter(|pod| matches!(&pod.health, PodHealth::Unready(unready) if unready.reason == UnreadyReason::Crashing));
+        let crashing = covered.count.pods.iter().filter(|pod| {
+            matches!(&pod.health,
+                PodHealth::Unready(unready) if unready.reason == UnreadyReason::Crashing)
+        });
         let crashing: Vec<&str> = crashing.map(|pod| pods::name(pod.pod)).collect();
         let held = !crashing.is_empty() && !pdb::always_allows_unready(covered.budget);
         held.then(|| {

@@ -33,9 +33,11 @@ pub fn sarif(findings: &[Finding], version: &str) -> Value {
 
 fn result(finding: &Finding) -> Value {
     let object = finding.object.to_string();
-    let mut location = json!({"logicalLocations": [{"name": finding.object.name, "fullyQualifiedName": object, "kind": "resource"}]});
+    let mut location = json!({"logicalLocations": [{"name": finding.object.name,
+        "fullyQualifiedName": object, "kind": "resource"}]});
     if let Some(source) = &finding.source {
-        location["physicalLocation"] = json!({"artifactLocation": {"uri": uri(&source.file)}, "region": {"startLine": source.line}});
+        location["physicalLocation"] = json!({"artifactLocation": {"uri": uri(&source.file)},
+            "region": {"startLine": source.line}});
     }
     let mut result = json!({
         "ruleId": finding.rule,

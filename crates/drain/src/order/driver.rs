@@ -172,13 +172,15 @@ mod tests {
 
     fn snapshot() -> ClusterSnapshot {
         let mut snapshot = ClusterSnapshot::empty(jiff::Timestamp::UNIX_EPOCH);
-        let volume = json!({"metadata": {"name": "v"}, "spec": {"csi": {"driver": "disk.example.com", "volumeHandle": "h"}}});
+        let volume = json!({"metadata": {"name": "v"},
+            "spec": {"csi": {"driver": "disk.example.com", "volumeHandle": "h"}}});
         snapshot
             .volumes
             .push(serde_json::from_value(volume).expect("a volume"));
         snapshot.pods.push(pod(
             json!({"containers": [{"name": "driver", "image": "example.com/disk:v1"}],
-            "volumes": [{"name": "p", "hostPath": {"path": "/var/lib/kubelet/plugins/disk.example.com/"}}]}),
+            "volumes": [{"name": "p",
+                "hostPath": {"path": "/var/lib/kubelet/plugins/disk.example.com/"}}]}),
             json!({}),
         ));
         snapshot
@@ -203,7 +205,10 @@ mod tests {
         let sidecar =
             json!({"name": "a", "image": "registry.k8s.io/sig-storage/csi-attacher:v4.8.0"});
         let with = |container: Value| json!({"containers": [sidecar, container]});
-        let directory = |path: &str| json!({"containers": [], "volumes": [{"name": "p", "hostPath": {"path": path}}]});
+        let directory = |path: &str| {
+            json!({"containers": [],
+            "volumes": [{"name": "p", "hostPath": {"path": path}}]})
+        };
         check(
             directory("/var/lib/kubelet/plugins/disk.example.com/csi.sock"),
             json!({}),

@@ -176,7 +176,8 @@ impl Simulation<'_, '_> {
         };
         let is_before = |other: usize| {
             let other = &pods[other];
-            let is_lower = matches!(other.replacement, Replacement::WhenGone { ordinal: Some(other) } if other < ordinal);
+            let is_lower = matches!(other.replacement,
+                Replacement::WhenGone { ordinal: Some(other) } if other < ordinal);
             is_lower && other.owner == gone.owner
         };
         let is_settled = |other: usize| {

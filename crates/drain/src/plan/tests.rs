@@ -35,8 +35,10 @@ impl Sketch {
     }
 
     fn node(mut self, name: &str, spec: Value) -> Self {
-        let node = json!({"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}, "spec": spec,
-            "status": {"allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110"}, "conditions": [{"type": "Ready", "status": "True"}]}});
+        let node = json!({"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
+            "spec": spec,
+            "status": {"allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110"},
+                "conditions": [{"type": "Ready", "status": "True"}]}});
         self.snapshot
             .nodes
             .push(serde_json::from_value(node).expect("a node"));
@@ -46,7 +48,8 @@ impl Sketch {
     /// Adds a workload with a ready pod on each of these nodes.
     fn app(mut self, kind: &str, app: &str, nodes: &[&str], spec: &Value) -> Self {
         let meta = json!({"name": app, "namespace": "shop", "uid": format!("uid-{app}")});
-        let workload = json!({"metadata": meta, "spec": {"replicas": nodes.len(), "selector": {}, "template": {}}});
+        let workload = json!({"metadata": meta,
+            "spec": {"replicas": nodes.len(), "selector": {}, "template": {}}});
         match kind {
             "ReplicaSet" => self
                 .snapshot
@@ -69,12 +72,15 @@ impl Sketch {
     }
 
     fn pod(mut self, kind: &str, app: &str, name: &str, node: &str, spec: &Value) -> Self {
-        let owner = json!({"apiVersion": "apps/v1", "kind": kind, "name": app, "uid": format!("uid-{app}"), "controller": true});
+        let owner = json!({"apiVersion": "apps/v1", "kind": kind, "name": app,
+            "uid": format!("uid-{app}"), "controller": true});
         let mut pod = json!({
             "metadata": {"name": name, "namespace": "shop", "uid": name, "labels": {"app": app}},
-            "spec": {"nodeName": node, "terminationGracePeriodSeconds": 30, "containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]},
+            "spec": {"nodeName": node, "terminationGracePeriodSeconds": 30,
+                "containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]},
             "status": {"phase": "Running", "conditions": [
-                {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+                {"type": "PodScheduled", "status": "True",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z"},
                 {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:20Z"}]},
         });
         if !kind.is_empty() {
@@ -288,8 +294,10 @@ fn waves_keep_nodes_of_one_budget_apart() {
 
 #[test]
 fn pods_that_must_keep_apart_find_no_room_on_too_few_nodes() {
-    let apart = json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
-        {"labelSelector": {"matchLabels": {"app": "web"}}, "topologyKey": "kubernetes.io/hostname"}]}}});
+    let apart = json!({"affinity": {"podAntiAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": [
+        {"labelSelector": {"matchLabels": {"app": "web"}},
+            "topologyKey": "kubernetes.io/hostname"}]}}});
     let sketch = Sketch::new(&["a", "b"]).app("ReplicaSet", "web", &["a", "b"], &apart);
     let plan = sketch.plan(&["a"]);
     assert!(plan.finishes);

@@ -20,7 +20,8 @@ fn budget(allowed: i32, generation: i64) -> k8s_openapi::api::policy::v1::PodDis
     let tree = json!({
         "metadata": {"name": "b", "namespace": "d", "uid": "b", "generation": generation},
         "spec": {"selector": {"matchLabels": {"app": "a"}}},
-        "status": {"disruptionsAllowed": allowed, "currentHealthy": 1, "desiredHealthy": 2, "expectedPods": 3},
+        "status": {"disruptionsAllowed": allowed, "currentHealthy": 1, "desiredHealthy": 2,
+            "expectedPods": 3},
     });
     serde_json::from_value(tree).expect("a budget")
 }

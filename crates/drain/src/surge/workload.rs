@@ -142,7 +142,8 @@ mod tests {
     fn object(kind: WorkloadKind, owner: Option<&str>, spec: Value) -> DynamicObject {
         let mut object = DynamicObject::new("web", &kind.resource()).data(json!({"spec": spec}));
         object.metadata.owner_references = owner.map(|kind| {
-            let reference = json!({"apiVersion": "x/v1", "kind": kind, "name": "above", "uid": "u", "controller": true});
+            let reference = json!({"apiVersion": "x/v1", "kind": kind, "name": "above", "uid": "u",
+                "controller": true});
             vec![serde_json::from_value(reference).expect("a reference")]
         });
         object

@@ -122,7 +122,10 @@ mod tests {
             "metadata": {"name": "n", "labels": {"kubernetes.io/os": "linux"}},
             "status": {"allocatable": {"cpu": "2", "memory": "1Ki"}},
         });
-        let pod = |cpu: &str, memory: &str| json!({"spec": {"containers": [{"resources": {"requests": {"cpu": cpu, "memory": memory}}}]}});
+        let pod = |cpu: &str, memory: &str| {
+            json!({"spec": {"containers": [{"resources": {"requests": {"cpu": cpu,
+            "memory": memory}}}]}})
+        };
         assert_eq!(obstacle(&node, &pod("2", "1Ki")), None);
         let text = "Node didn't have enough allocatable resources: cpu, requested: 2001, allocatable: 2000; memory, requested: 1025, allocatable: 1024";
         assert_eq!(

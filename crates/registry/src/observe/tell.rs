@@ -108,7 +108,8 @@ impl Registry {
             for telling in self.observer().notices.next().await {
                 let written = self.write_event(&telling).await;
                 if let Err(refusal) = &written {
-                    tracing::debug!(subject = %telling.subject.name, %refusal, "an event about a refused eviction was not written");
+                    tracing::debug!(subject = %telling.subject.name, %refusal,
+                        "an event about a refused eviction was not written");
                 }
                 self.observer().notices.written(&telling.key, written.ok());
             }
@@ -215,7 +216,8 @@ fn event(telling: &Telling, name: &str) -> Tree {
     json!({
         "apiVersion": "v1", "kind": "Event",
         "metadata": {"name": name, "namespace": namespace},
-        "involvedObject": {"apiVersion": api_version, "kind": kind, "namespace": namespace, "name": subject, "uid": uid},
+        "involvedObject": {"apiVersion": api_version, "kind": kind, "namespace": namespace,
+            "name": subject, "uid": uid},
         "reason": REASON, "message": telling.message, "type": "Warning", "count": telling.count,
         "firstTimestamp": wire(telling.first), "lastTimestamp": wire(telling.last),
         "source": {"component": REPORTER}, "reportingComponent": REPORTER, "reportingInstance": "",

@@ -121,7 +121,8 @@ fn check_pod(target: &Target, pod: &Tree, binding: &Tree) -> Result<(), Refusal>
 
 fn set_scheduled(pod: &mut Tree, target: &Target) {
     let condition = json!({
-        "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": object::wire_time(target.now),
+        "type": "PodScheduled", "status": "True", "lastProbeTime": null,
+        "lastTransitionTime": object::wire_time(target.now),
     });
     let conditions = tree::ensure(pod, &["status"])
         .entry("conditions")

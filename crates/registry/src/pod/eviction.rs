@@ -1,8 +1,10 @@
 //! `POST pods/{name}/eviction`, from the body to the answer.
 //!
 //! The steps: decode the body, find the budgets that select the pod, decide ([`decide`]), and write
-//! everything in one atomic commit. The budget's `disruptionsAllowed` falls by one, the pod gets the
-//! condition `DisruptionTarget`, and is deleted like any other pod. Watchers see these writes in this
+//! everything in one atomic commit. The budget's `disruptionsAllowed` falls by one, the pod gets
+//! the
+//! condition `DisruptionTarget`, and is deleted like any other pod. Watchers see these writes in
+//! this
 //! order; readers see all of them or none. A refused or failed eviction writes nothing.
 //!
 //! Read next: `rules::eviction` for the rule, `eviction/decide.rs` for the answers,
@@ -83,7 +85,8 @@ impl Registry {
         let dry_run = !asked.dry_run.is_empty();
         observation.dry_run = dry_run;
         let always_allow_counts = self.options().gates.unhealthy_pod_eviction_policy;
-        // Most evictions under a tight budget are refused. The visible state is enough to refuse, and
+        //  Most evictions under a tight budget are refused. The visible state is enough to refuse,
+        // and
         // reading it does not wait in the queue of commits.
         let snapshot = self.store().snapshot();
         let kinds = EvictionResources::find()?;
@@ -92,7 +95,8 @@ impl Registry {
         if let (_, Decision::Refuse(refusal)) = early.decide(&asked, always_allow_counts) {
             return Err(refusal);
         }
-        // Encode the pod's new states before the commit, which excludes all others. They are used if
+        //  Encode the pod's new states before the commit, which excludes all others. They are used
+        // if
         // the pod has not changed until then.
         let prepared = if dry_run {
             None
@@ -288,7 +292,8 @@ fn selects(budget: &Facts, pod: &Facts) -> bool {
     selector.is_some_and(|selector| selector.matches(pod))
 }
 
-/// Returns the kind that the body must have. `policy/v1beta1` is accepted as well, as upstream does,
+/// Returns the kind that the body must have. `policy/v1beta1` is accepted as well, as upstream
+/// does,
 /// although it is no longer served.
 fn expected(target: &Target) -> Result<ExpectedKind<'_>, Refusal> {
     let sub = target

@@ -8,7 +8,8 @@ use crate::world::{World, json_body, refused};
 
 /// The status of an observed budget that allows this many disruptions.
 fn open(allowed: i64) -> Value {
-    json!({"observedGeneration": 1, "disruptionsAllowed": allowed, "currentHealthy": 3, "desiredHealthy": 2, "expectedPods": 3})
+    json!({"observedGeneration": 1, "disruptionsAllowed": allowed, "currentHealthy": 3,
+        "desiredHealthy": 2, "expectedPods": 3})
 }
 
 #[tokio::test(start_paused = true)]
@@ -26,7 +27,8 @@ async fn a_granted_eviction_charges_the_budget_sets_the_condition_and_deletes_th
         (code, body),
         (
             201,
-            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+                "code": 201})
         )
     );
 
@@ -56,7 +58,8 @@ async fn a_granted_eviction_charges_the_budget_sets_the_condition_and_deletes_th
     );
     assert_eq!(charged["status"]["currentHealthy"], 3);
     let condition = json!({
-        "type": "DisruptionTarget", "status": "True", "lastProbeTime": null, "lastTransitionTime": "2001-09-09T01:46:40Z",
+        "type": "DisruptionTarget", "status": "True", "lastProbeTime": null,
+        "lastTransitionTime": "2001-09-09T01:46:40Z",
         "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
     });
     assert_eq!(marked["status"]["conditions"][1], condition);
@@ -133,7 +136,8 @@ async fn two_budgets_are_an_untyped_error() {
 
 #[tokio::test(start_paused = true)]
 async fn unready_pod_is_evicted_when_policy_is_always_allow_unless_the_gate_is_off() {
-    let never = json!({"observedGeneration": 1, "disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 2, "expectedPods": 2});
+    let never = json!({"observedGeneration": 1, "disruptionsAllowed": 0, "currentHealthy": 0,
+        "desiredHealthy": 2, "expectedPods": 2});
     let world = World::new().await;
     world.pod("p", "Running", false).await;
     world
@@ -326,7 +330,10 @@ async fn concurrent_evictions_never_exceed_the_budget() {
 
 #[tokio::test(start_paused = true)]
 async fn a_budget_is_found_by_every_kind_of_selector() {
-    let expression = |key: &str, operator: &str, values: Value| json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]});
+    let expression = |key: &str, operator: &str, values: Value| {
+        json!({"matchExpressions": [{"key": key, "operator": operator,
+        "values": values}]})
+    };
     for (selector, selects) in [
         (json!({"matchLabels": {"app": "a"}}), true),
         (json!({"matchLabels": {"app": "b"}}), false),

@@ -54,7 +54,8 @@ impl World {
         world
     }
 
-    /// Makes a request; `path` is `namespace/name/subresource`, whose trailing parts may be left out.
+    ///  Makes a request; `path` is `namespace/name/subresource`, whose trailing parts may be left
+    /// out.
     pub(crate) async fn call(
         &self,
         plural: &str,

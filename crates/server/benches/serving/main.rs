@@ -463,9 +463,12 @@ fn labels(number: usize, mark: usize) -> String {
 fn pod(number: usize) -> String {
     let container = |name: &str| {
         serde_json::json!({
-            "name": name, "image": "registry.example.com/shop/web:1.27.3", "ports": [{"name": "http", "containerPort": 8080}],
-            "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}, {"name": "MODE", "value": "production"}],
-            "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
+            "name": name, "image": "registry.example.com/shop/web:1.27.3",
+            "ports": [{"name": "http", "containerPort": 8080}],
+            "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                {"name": "MODE", "value": "production"}],
+            "resources": {"requests": {"cpu": "100m", "memory": "128Mi"},
+                "limits": {"memory": "256Mi"}},
             "readinessProbe": {"httpGet": {"path": "/ready", "port": "http"}, "periodSeconds": 5},
             "volumeMounts": [{"name": "cache", "mountPath": "/cache"}],
         })
@@ -473,12 +476,16 @@ fn pod(number: usize) -> String {
     serde_json::json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
-            "name": format!("pod-{number:05}"), "labels": {"app": "web", "pod-template-hash": "7d4b9c6f5"},
-            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-7d4b9c6f5",
-                "uid": "6f0c5f0e-5f6e-4c1c-9a0f-000000000001", "controller": true, "blockOwnerDeletion": true}],
+            "name": format!("pod-{number:05}"),
+            "labels": {"app": "web", "pod-template-hash": "7d4b9c6f5"},
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet",
+                "name": "web-7d4b9c6f5",
+                "uid": "6f0c5f0e-5f6e-4c1c-9a0f-000000000001", "controller": true,
+                "blockOwnerDeletion": true}],
         },
         "spec": {
-            "nodeName": format!("node-{}", number % 100), "containers": [container("web"), container("proxy")],
+            "nodeName": format!("node-{}", number % 100),
+            "containers": [container("web"), container("proxy")],
             "volumes": [{"name": "cache", "emptyDir": {}}], "terminationGracePeriodSeconds": 30,
         },
     })

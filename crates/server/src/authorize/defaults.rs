@@ -366,14 +366,16 @@ fn role(name: &str, parts: &[&[Row]]) -> Tree {
     let rule = |&(verbs, groups, resources): &Row| match groups {
         "path" => json!({"verbs": words(verbs), "nonResourceURLs": words(resources)}),
         _ => {
-            json!({"verbs": words(verbs), "apiGroups": words(groups), "resources": words(resources)})
+            json!({"verbs": words(verbs), "apiGroups": words(groups),
+                "resources": words(resources)})
         }
     };
     let rules: Vec<Tree> = parts
         .iter()
         .flat_map(|part| part.iter().map(rule))
         .collect();
-    let mut role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": metadata(name), "rules": rules});
+    let mut role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": metadata(name), "rules": rules});
     if matches!(name, "admin" | "edit" | "view") {
         // Operators add rules for their own kinds by labelling roles.
         let label = format!("rbac.authorization.k8s.io/aggregate-to-{name}");
@@ -384,7 +386,10 @@ fn role(name: &str, parts: &[&[Row]]) -> Tree {
 }
 
 fn binding(name: &str, role: &str, kind: &str, subjects: &[&str]) -> Tree {
-    let subject = |subject: &&str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": subject});
+    let subject = |subject: &&str| {
+        json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind,
+        "name": subject})
+    };
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRoleBinding",

@@ -176,14 +176,20 @@ mod tests {
                 }
                 (_, "clusterroles") => vec![
                     json!({"metadata": {"name": "writer"}, "rules": [
-                        {"verbs": ["*"], "apiGroups": [GROUP], "resources": ["roles"], "resourceNames": ["none"]},
-                        {"verbs": ["create", "update"], "apiGroups": [GROUP], "resources": ["roles", "rolebindings"]},
-                        {"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods", "pods/log"]}]}),
-                    json!({"metadata": {"name": "reader"}, "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]}),
-                    json!({"metadata": {"name": "all"}, "rules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]}),
+                        {"verbs": ["*"], "apiGroups": [GROUP], "resources": ["roles"],
+                            "resourceNames": ["none"]},
+                        {"verbs": ["create", "update"], "apiGroups": [GROUP],
+                            "resources": ["roles", "rolebindings"]},
+                        {"verbs": ["get", "list"], "apiGroups": [""],
+                            "resources": ["pods", "pods/log"]}]}),
+                    json!({"metadata": {"name": "reader"},
+                        "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]}),
+                    json!({"metadata": {"name": "all"},
+                        "rules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]}),
                 ],
                 (_, "rolebindings") => vec![json!({"metadata": {"name": "b", "namespace": "shop"},
-                    "roleRef": {"kind": "ClusterRole", "name": "writer"}, "subjects": [{"kind": "User", "name": "ann"}]})],
+                    "roleRef": {"kind": "ClusterRole", "name": "writer"},
+                    "subjects": [{"kind": "User", "name": "ann"}]})],
                 _ => Vec::new(),
             };
             let items = items.iter().map(|item| item.to_string().into()).collect();
@@ -225,12 +231,16 @@ mod tests {
     async fn a_role_grants_no_more_than_its_author_holds() {
         let role =
             |rule: Tree| json!({"metadata": {"name": "r", "namespace": "shop"}, "rules": [rule]});
-        let rule = |verbs: &[&str], resource: &str| json!({"verbs": verbs, "apiGroups": [""], "resources": [resource]});
+        let rule = |verbs: &[&str], resource: &str| {
+            json!({"verbs": verbs, "apiGroups": [""],
+            "resources": [resource]})
+        };
         assert_eq!(
             outcome("roles", role(rule(&["get", "list"], "pods"))).await,
             "allowed"
         );
-        let named = json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods/log"], "resourceNames": ["p"]});
+        let named = json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods/log"],
+            "resourceNames": ["p"]});
         assert_eq!(outcome("roles", role(named)).await, "allowed");
         for more in [
             rule(&["get", "delete"], "pods"),
@@ -257,7 +267,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_binding_grants_no_more_than_its_author_holds() {
-        let binding = |role: &str| json!({"metadata": {"name": "b", "namespace": "shop"}, "roleRef": {"kind": "ClusterRole", "name": role}});
+        let binding = |role: &str| {
+            json!({"metadata": {"name": "b", "namespace": "shop"},
+            "roleRef": {"kind": "ClusterRole", "name": role}})
+        };
         assert_eq!(outcome("rolebindings", binding("reader")).await, "allowed");
         assert!(
             outcome("rolebindings", binding("all"))

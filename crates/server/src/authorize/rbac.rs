@@ -377,14 +377,19 @@ mod tests {
     fn policy() -> RbacPolicy {
         let evictor = json!({"metadata": {"name": "evictor", "labels": {"to": "ops"}}, "rules": [
             {"verbs": ["create"], "apiGroups": [""], "resources": ["pods/eviction"]},
-            {"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["web-1"]},
+            {"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods"],
+                "resourceNames": ["web-1"]},
             {"verbs": ["get"], "nonResourceURLs": ["/metrics", "/debug/*"]}]});
-        let ops = json!({"metadata": {"name": "ops"}, "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"to": "ops"}}]}});
+        let ops = json!({"metadata": {"name": "ops"},
+            "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"to": "ops"}}]}});
         let scaler = json!({"metadata": {"name": "scaler", "namespace": "shop"}, "rules": [
             {"verbs": ["*"], "apiGroups": ["apps"], "resources": ["*/scale"]}]});
-        let bound = json!({"metadata": {"name": "b", "namespace": "shop"}, "roleRef": {"kind": "Role", "name": "scaler"},
-            "subjects": [{"kind": "ServiceAccount", "name": "bot"}, {"kind": "Group", "name": "dev"}]});
-        let everywhere = json!({"metadata": {"name": "c"}, "roleRef": {"kind": "ClusterRole", "name": "ops"},
+        let bound = json!({"metadata": {"name": "b", "namespace": "shop"},
+            "roleRef": {"kind": "Role", "name": "scaler"},
+            "subjects": [{"kind": "ServiceAccount", "name": "bot"},
+                {"kind": "Group", "name": "dev"}]});
+        let everywhere = json!({"metadata": {"name": "c"},
+            "roleRef": {"kind": "ClusterRole", "name": "ops"},
             "subjects": [{"kind": "User", "name": "bob"}]});
         RbacPolicy::of(&[scaler], &[evictor, ops], &[bound], &[everywhere])
     }

@@ -10,7 +10,8 @@ use registry::ResourceRef;
 pub(crate) fn versions(server_address: &str) -> Tree {
     json!({
         "kind": "APIVersions", "versions": ["v1"],
-        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": server_address}],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0",
+            "serverAddress": server_address}],
     })
 }
 
@@ -93,7 +94,8 @@ pub(crate) fn resources(rows: &[ResourceRef], group: &str, version: &str) -> Tre
 
 fn resource(row: &Resource) -> Tree {
     let mut found = json!({
-        "name": row.plural, "singularName": row.singular, "namespaced": row.namespaced, "kind": row.kind, "verbs": row.verbs,
+        "name": row.plural, "singularName": row.singular, "namespaced": row.namespaced,
+        "kind": row.kind, "verbs": row.verbs,
     });
     if !row.short_names.is_empty() {
         found["shortNames"] = json!(row.short_names);
@@ -113,7 +115,8 @@ fn resource(row: &Resource) -> Tree {
 
 fn subresource(row: &Resource, sub: &Subresource) -> Tree {
     let mut found = json!({
-        "name": format!("{}/{}", row.plural, sub.name), "singularName": "", "namespaced": row.namespaced, "kind": sub.kind, "verbs": sub.verbs,
+        "name": format!("{}/{}", row.plural, sub.name), "singularName": "",
+        "namespaced": row.namespaced, "kind": sub.kind, "verbs": sub.verbs,
     });
     if is_foreign(row, sub) {
         found["group"] = json!(sub.group);
@@ -139,7 +142,8 @@ pub(crate) fn aggregated(rows: &[ResourceRef], core: bool) -> Tree {
         .into_iter()
         .map(|name| aggregated_group(rows, name))
         .collect();
-    json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items})
+    json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {},
+        "items": items})
 }
 
 fn aggregated_group(rows: &[ResourceRef], group: &str) -> Tree {
@@ -190,7 +194,8 @@ fn aggregated_subresource(row: &Resource, sub: &Subresource) -> Tree {
     } else {
         ("", "")
     };
-    json!({"subresource": sub.name, "responseKind": {"group": group, "version": version, "kind": sub.kind}, "verbs": sub.verbs})
+    json!({"subresource": sub.name, "responseKind": {"group": group, "version": version,
+        "kind": sub.kind}, "verbs": sub.verbs})
 }
 
 #[cfg(test)]
@@ -210,7 +215,8 @@ mod tests {
             .iter()
             .find(|row| row["name"] == "pods/eviction")
             .unwrap();
-        let expected = json!({"name": "pods/eviction", "singularName": "", "namespaced": true, "group": "policy", "version": "v1", "kind": "Eviction", "verbs": ["create"]});
+        let expected = json!({"name": "pods/eviction", "singularName": "", "namespaced": true,
+            "group": "policy", "version": "v1", "kind": "Eviction", "verbs": ["create"]});
         assert_eq!(*eviction, expected);
         assert!(list.get("apiVersion").is_none());
     }

@@ -152,7 +152,8 @@ impl ResourceCall<'_> {
         }
         let writes = !matches!(verb, Verb::Get { .. } | Verb::List(_) | Verb::Watch(_));
         let request = self.request(verb);
-        // The lock is held until the write has committed, so that no other write to RBAC comes between
+        //  The lock is held until the write has committed, so that no other write to RBAC comes
+        // between
         // the check and the commit.
         let _lock = if authorize::may_escalate(&request) {
             let lock = self.state.policy.writing.lock().await;

@@ -344,8 +344,11 @@ mod tests {
 
     #[test]
     fn the_status_of_a_cordoned_node_includes_scheduling_disabled() {
-        let object = json!({"metadata": {"name": "n", "labels": {"node-role.kubernetes.io/b": "", "kubernetes.io/role": "a"}},
-            "spec": {"unschedulable": true}, "status": {"conditions": [{"type": "Ready", "status": "True"}], "nodeInfo": {"kernelVersion": "6.1", "architecture": "amd64"}}});
+        let object = json!({"metadata": {"name": "n",
+            "labels": {"node-role.kubernetes.io/b": "", "kubernetes.io/role": "a"}},
+            "spec": {"unschedulable": true},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}],
+                "nodeInfo": {"kernelVersion": "6.1", "architecture": "amd64"}}});
         let cells = node(&object, &AgeClock::at(0));
         assert_eq!(
             (&cells[1], &cells[2], &cells[8]),
@@ -359,7 +362,9 @@ mod tests {
 
     #[test]
     fn users_groups_and_accounts_have_columns_of_their_own() {
-        let object = json!({"metadata": {"name": "b"}, "roleRef": {"kind": "Role", "name": "r"}, "subjects": [{"kind": "User", "name": "u"}, {"kind": "ServiceAccount", "namespace": "n", "name": "s"}]});
+        let object = json!({"metadata": {"name": "b"}, "roleRef": {"kind": "Role", "name": "r"},
+            "subjects": [{"kind": "User", "name": "u"},
+            {"kind": "ServiceAccount", "namespace": "n", "name": "s"}]});
         assert_eq!(
             role_binding(&object, &AgeClock::at(0))[3..],
             [json!("u"), json!(""), json!("n/s")]

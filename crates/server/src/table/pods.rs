@@ -240,20 +240,28 @@ mod tests {
     #[test]
     fn the_status_summarizes_phase_reasons_and_containers() {
         let one = json!({"containers": [{"name": "c"}]});
-        let running = json!({"phase": "Running", "containerStatuses": [{"name": "c", "ready": true, "restartCount": 0, "state": {"running": {}}}]});
+        let running = json!({"phase": "Running",
+            "containerStatuses": [{"name": "c", "ready": true, "restartCount": 0,
+            "state": {"running": {}}}]});
         assert_eq!(check(one.clone(), running.clone(), false), "1/1 Running 0");
         assert_eq!(check(one.clone(), running, true), "1/1 Terminating 0");
-        let crashing = json!({"phase": "Running", "containerStatuses": [{"name": "c", "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]});
+        let crashing = json!({"phase": "Running",
+            "containerStatuses": [{"name": "c", "restartCount": 3,
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]});
         assert_eq!(
             check(one.clone(), crashing, false),
             "0/1 CrashLoopBackOff 3"
         );
-        let done = json!({"phase": "Succeeded", "containerStatuses": [{"name": "c", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}]});
+        let done = json!({"phase": "Succeeded",
+            "containerStatuses": [{"name": "c",
+            "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}]});
         assert_eq!(check(one.clone(), done.clone(), false), "0/1 Completed 0");
         assert_eq!(check(one, done, true), "0/1 Completed 0");
-        let init = json!({"initContainers": [{"name": "i"}, {"name": "j"}], "containers": [{"name": "c"}]});
+        let init = json!({"initContainers": [{"name": "i"}, {"name": "j"}],
+            "containers": [{"name": "c"}]});
         let second = json!({"phase": "Pending", "initContainerStatuses": [
-            {"name": "i", "state": {"terminated": {"exitCode": 0}}}, {"name": "j", "state": {"waiting": {"reason": "PodInitializing"}}}]});
+            {"name": "i", "state": {"terminated": {"exitCode": 0}}},
+                {"name": "j", "state": {"waiting": {"reason": "PodInitializing"}}}]});
         assert_eq!(check(init, second, false), "0/1 Init:1/2 0");
     }
 }

@@ -374,16 +374,19 @@ mod tests {
             json!({"spec": {}}),
             json!(["x", true, false, false, "<unset>", false, "<none>", "60s"]),
         );
-        let class = json!({"spec": {"controller": "c", "parameters": {"kind": "K", "apiGroup": "g", "name": "n"}}});
+        let class = json!({"spec": {"controller": "c",
+            "parameters": {"kind": "K", "apiGroup": "g", "name": "n"}}});
         check(ingress_class, class, json!(["x", "c", "K.g/n", "60s"]));
-        let parent = json!({"spec": {"parentRef": {"resource": "services", "namespace": "default", "name": "kubernetes"}}});
+        let parent = json!({"spec": {"parentRef": {"resource": "services", "namespace": "default",
+            "name": "kubernetes"}}});
         check(address, parent, json!(["x", "services/default/kubernetes"]));
         check(
             device_claim,
             json!({"status": {"allocation": {}, "reservedFor": [{}]}}),
             json!(["x", "allocated,reserved", "60s"]),
         );
-        let service = json!({"status": {"conditions": [{"type": "Available", "status": "False", "reason": "Gone"}]}});
+        let service = json!({"status": {"conditions": [{"type": "Available", "status": "False",
+            "reason": "Gone"}]}});
         check(
             api_service,
             service,

@@ -37,7 +37,8 @@ pub fn charged(budget: &mut Tree, pod: &str, now: Timestamp) {
     }
 }
 
-/// Returns the time of the pod's entry in `disruptedPods`. Controllers identify an entry by name and
+/// Returns the time of the pod's entry in `disruptedPods`. Controllers identify an entry by name
+/// and
 /// time, so that a successor of the same name that is evicted within the same second gets the next
 /// second.
 fn disruption_time(budget: &Tree, pod: &str, now: Timestamp) -> String {
@@ -101,7 +102,8 @@ mod tests {
     #[test]
     fn a_successor_that_is_evicted_in_the_same_second_gets_a_later_entry() {
         let now = Timestamp::from_millisecond(1_500).expect("a time");
-        let mut budget = json!({"status": {"disruptionsAllowed": 2, "disruptedPods": {"db-0": "2026-01-01T00:00:00Z"}}});
+        let mut budget = json!({"status": {"disruptionsAllowed": 2,
+            "disruptedPods": {"db-0": "2026-01-01T00:00:00Z"}}});
         let mut notes = Vec::new();
         for _ in 0..2 {
             charged(&mut budget, "db-0", now);

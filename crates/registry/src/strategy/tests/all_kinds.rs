@@ -221,7 +221,8 @@ fn a_status_update_changes_nothing_else() {
     assert_eq!(next["metadata"]["generation"], 1);
     assert_eq!(
         next["status"],
-        kinds::tree::json!({"phase": "Running", "qosClass": "BestEffort", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}]})
+        kinds::tree::json!({"phase": "Running", "qosClass": "BestEffort", "podIP": "10.0.0.1",
+            "podIPs": [{"ip": "10.0.0.1"}]})
     );
 }
 

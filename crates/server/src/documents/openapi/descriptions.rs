@@ -59,16 +59,20 @@ macro_rules! kinds {
 
 kinds! {
     core::v1 {
-        Binding, ComponentStatus, ConfigMap, Endpoints, Event, LimitRange, Namespace, Node, PersistentVolume,
-        PersistentVolumeClaim, Pod, PodTemplate, ReplicationController, ResourceQuota, Secret, Service, ServiceAccount,
+        Binding, ComponentStatus, ConfigMap, Endpoints, Event, LimitRange, Namespace, Node,
+            PersistentVolume,
+        PersistentVolumeClaim, Pod, PodTemplate, ReplicationController, ResourceQuota, Secret,
+            Service, ServiceAccount,
     }
     admissionregistration::v1 {
-        MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, MutatingWebhookConfiguration, ValidatingAdmissionPolicy,
+        MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, MutatingWebhookConfiguration,
+            ValidatingAdmissionPolicy,
         ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
     }
     apps::v1 { ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet }
     authentication::v1 { SelfSubjectReview, TokenRequest, TokenReview }
-    authorization::v1 { LocalSubjectAccessReview, SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview }
+    authorization::v1 { LocalSubjectAccessReview, SelfSubjectAccessReview, SelfSubjectRulesReview,
+        SubjectAccessReview }
     autoscaling::v1 { HorizontalPodAutoscaler, Scale }
     autoscaling::v2 { HorizontalPodAutoscaler }
     batch::v1 { CronJob, Job }
@@ -83,5 +87,6 @@ kinds! {
     rbac::v1 { ClusterRole, ClusterRoleBinding, Role, RoleBinding }
     resource::v1 { DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice }
     scheduling::v1 { PriorityClass }
-    storage::v1 { CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment, VolumeAttributesClass }
+    storage::v1 { CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment,
+        VolumeAttributesClass }
 }

@@ -273,7 +273,8 @@ mod tests {
 
     #[test]
     fn encoding_follows_the_schema() {
-        let document = json!({"swagger": "2.0", "definitions": {"a": {"type": "array", "items": {"$ref": "b"}, "x-k": [1]}}});
+        let document = json!({"swagger": "2.0",
+            "definitions": {"a": {"type": "array", "items": {"$ref": "b"}, "x-k": [1]}}});
         let schema = b"\xb2\x01\x07\x0a\x05array\xba\x01\x05\x0a\x03\x0a\x01b\xfa\x01\x0c\x0a\x03x-k\x12\x05\x12\x03[1]";
         let mut expected = b"\x0a\x032.0\x4a\x28\x0a\x26\x0a\x01a\x12\x21".to_vec();
         expected.extend_from_slice(schema);

@@ -221,8 +221,11 @@ impl OperationTarget<'_> {
         };
         let mut found = json!({
             "operationId": self.id(verb),
-            "tags": [format!("{}_{}", self.row.group.split('.').next().filter(|group| !group.is_empty()).unwrap_or("core"), self.row.version)],
-            "responses": {"200": {"description": "OK", "content": self.content(verb)}, "401": {"description": "Unauthorized"}},
+            "tags": [format!("{}_{}",
+                self.row.group.split('.').next().filter(|group| !group.is_empty()).unwrap_or(
+                "core"), self.row.version)],
+            "responses": {"200": {"description": "OK", "content": self.content(verb)},
+                "401": {"description": "Unauthorized"}},
             "x-kubernetes-action": action,
             "x-kubernetes-group-version-kind": self.kind(),
         });
@@ -238,7 +241,8 @@ impl OperationTarget<'_> {
     fn content(&self, verb: &str) -> Tree {
         let schema = match verb {
             "list" => {
-                json!({"$ref": format!("#/components/schemas/{}", super::schemas::list_name(self.row))})
+                json!({"$ref": format!("#/components/schemas/{}",
+                    super::schemas::list_name(self.row))})
             }
             "delete" | "deletecollection" => {
                 json!({"$ref": "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.Status"})
@@ -268,7 +272,8 @@ impl OperationTarget<'_> {
                 .map(|media| ((*media).to_owned(), json!({"schema": {"type": "object"}})))
                 .collect(),
             "delete" | "deletecollection" => {
-                let options = json!({"$ref": "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"});
+                let options = json!({
+                    "$ref": "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"});
                 return Some(json!({"content": {"*/*": {"schema": options}}}));
             }
             _ => return None,

@@ -184,7 +184,8 @@ pub(super) fn list(row: &ResourceRef, style: Style) -> Tree {
             "items": {"type": "array", "items": style.reference(type_name(row))},
             "metadata": style.reference("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"),
         },
-        "x-kubernetes-group-version-kind": [{"group": row.group, "version": row.version, "kind": format!("{}List", row.kind)}],
+        "x-kubernetes-group-version-kind": [{"group": row.group, "version": row.version,
+            "kind": format!("{}List", row.kind)}],
     })
 }
 

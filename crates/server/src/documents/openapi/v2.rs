@@ -58,7 +58,10 @@ fn rewrite_operation(operation: &mut Map) {
     let mut parameters = Vec::new();
     if let Some(body) = operation.remove("requestBody") {
         let (media, schema) = content(&body);
-        parameters.push(json!({"name": "body", "in": "body", "required": body["required"] == true, "schema": schema}));
+        parameters.push(
+            json!({"name": "body", "in": "body", "required": body["required"] == true,
+            "schema": schema}),
+        );
         operation.insert("consumes".to_owned(), media);
     }
     if let Some(Tree::Array(mut old)) = operation.remove("parameters") {
