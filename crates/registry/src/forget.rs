@@ -76,13 +76,13 @@ impl Registry {
 
 /// Returns true when the last occurrence of an event is longer ago than events are kept.
 fn is_old(event: &Tree, now: Timestamp) -> bool {
-    let told = [
+    let occurrences = [
         &["lastTimestamp"][..],
         &["series", "lastObservedTime"],
         &["eventTime"],
     ]
     .map(|path| tree::text(event, path));
-    let times = told
+    let times = occurrences
         .into_iter()
         .chain([object::meta_text(event, "creationTimestamp")]);
     let newest = times

@@ -107,8 +107,8 @@ impl Registry {
             })
         };
         let mut reply = self.change_scale(&scaling, &change, dry_run, make).await?;
-        if let Reply::Object { warnings: told, .. } = &mut reply {
-            told.extend(warnings);
+        if let Reply::Object { warnings: all, .. } = &mut reply {
+            all.extend(warnings);
         }
         Ok(reply)
     }
@@ -167,8 +167,8 @@ impl Registry {
             )
         };
         let mut reply = self.change_scale(&scaling, &change, dry_run, make).await?;
-        if let Reply::Object { warnings: told, .. } = &mut reply {
-            told.splice(0..0, warnings);
+        if let Reply::Object { warnings: all, .. } = &mut reply {
+            all.splice(0..0, warnings);
         }
         Ok(reply)
     }

@@ -12,5 +12,6 @@ mod objects;
 mod observe;
 mod resize;
 mod scale;
+mod tokens;
 mod watches;
 mod world;
