@@ -11,10 +11,10 @@ use kinds::json::TypeMeta;
 use kinds::status::Status;
 use kinds::{Tree, json, protobuf, yaml};
 
-use crate::custom;
 use crate::custom::CustomVersion;
 use crate::request::{Body, BodyForm, DecodedObject, FieldValidation, Refusal};
 use crate::resource::ResourceRef;
+use crate::schema;
 use crate::tree;
 
 /// The kind that a path expects in a body.
@@ -261,7 +261,7 @@ pub(crate) fn normalize(
     let mut own = Tree::Object(own);
     let mut warnings = json::normalize(&mut own, expected.ty).map_err(|error| error.to_string())?;
     let mut unknown = Vec::new();
-    custom::prune(object, &version.schema, &mut unknown);
+    schema::prune(object, &version.schema, &mut unknown);
     warnings.extend(
         unknown
             .into_iter()

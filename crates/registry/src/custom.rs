@@ -1,22 +1,15 @@
 //! Custom resources: what a CustomResourceDefinition says, made into rows of the resource table, so
 //! that the machinery serves them as it serves built-in kinds.
 //!
-//! A definition is compiled when its record is written, or the first time somebody reads it, and
-//! lies beside the record's bytes (`record`): a reader that finds the definition finds its
-//! rows, and nothing has to be invalidated when the definition changes. Rows are shared handles
-//! ([`ResourceRef`](crate::ResourceRef)); they are freed with the last record, request and cache
-//! entry that holds them. Bodies are read without a type; `schema` prunes, defaults and validates
-//! them.
+//! A definition is compiled when its rows are first asked for, and the registry keeps the result for
+//! as long as the definition stays as it is (`definition.rs`). Rows are shared handles
+//! ([`ResourceRef`](crate::ResourceRef)); they are freed with the last request and cache entry that
+//! holds them. Bodies are read without a type; `schema` prunes, defaults and validates them.
 //!
 //! Validation rules in CEL (`x-kubernetes-validations`) are stored and not evaluated.
 
-mod columns;
-pub(crate) mod definition;
-mod prune;
-mod schema;
 mod strategy;
 mod types;
-mod validate;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -27,12 +20,9 @@ use kinds::apply::CustomType;
 use kinds::facts::{Resource, Subresource};
 use kinds::tree::Text;
 
-pub(crate) use columns::is_path;
-pub use columns::{Column, cell};
-pub(crate) use prune::{default, prune};
-pub(crate) use schema::Schema;
-pub(crate) use validate::validate;
+pub use crate::schema::{Column, cell};
 
+use crate::schema::{self, Schema};
 use crate::strategy::{FieldPath, ScalePaths};
 use crate::tree;
 
@@ -117,6 +107,26 @@ const VERBS: &[&str] = &[
 ];
 const PART_VERBS: &[&str] = &["get", "patch", "update"];
 
+impl CompiledDefinition {
+    /// Compiles a definition; `None` when it has no storage version.
+    pub(crate) fn of(definition: &Tree) -> Option<Self> {
+        compile(
+            tree::at(definition, &["spec"]),
+            tree::at(definition, &["status", "acceptedNames"]),
+        )
+    }
+
+    /// Returns the versions that are served, in the order of the definition.
+    pub(crate) fn served(&self) -> impl Iterator<Item = &Arc<CustomVersion>> {
+        self.versions.iter().filter(|version| version.served)
+    }
+
+    /// Returns the version in whose form the objects are stored.
+    pub(crate) fn stored(&self) -> &Arc<CustomVersion> {
+        &self.stored
+    }
+}
+
 fn compile(spec: &Tree, names: &Tree) -> Option<CompiledDefinition> {
     let listed = tree::list(spec, &["versions"]);
     let storage = listed
@@ -174,7 +184,7 @@ fn compile_version(version: &Tree, row: &Resource) -> CustomVersion {
             .map(|field| trimmed(tree::text(field, &["jsonPath"])).into())
             .collect(),
         deprecation: deprecation(version, &resource),
-        columns: columns::of(version),
+        columns: schema::columns(version),
         published: raw.clone(),
         schema,
         resource,

@@ -6,17 +6,18 @@
 //! and the next revision has the conditions. Upstream does the same by controllers, some moments
 //! later.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use kinds::Tree;
 use kinds::facts::Resource;
 use kinds::status::{Details, Status};
 use kinds::tree::json;
-use store::{Record, Txn};
+use store::{Record, Revision, Txn};
 
-use crate::custom::definition::DefinitionFacts;
+use crate::custom::CompiledDefinition;
+use crate::facts::DefinitionFacts;
 use crate::request::Refusal;
 use crate::resource::ResourceRef;
 use crate::target::Target;
@@ -47,7 +48,7 @@ fn collection() -> String {
 }
 
 fn facts_of(record: &Record) -> Option<DefinitionFacts> {
-    record::facts(&row()?, record).of_kind().cloned()
+    record::facts(&row()?, record).of_kind().copied()
 }
 
 /// Returns the definition of a custom kind's row; `None` when it has been removed.
@@ -60,7 +61,81 @@ fn definition_of(
     Some((record, found))
 }
 
+/// The compiled definitions of a registry, by the keys of their records.
+///
+/// They are not kept beside the records: a store remembers replaced records for a long time, and a
+/// compiled definition is many times larger than its bytes.
+#[derive(Default)]
+pub(crate) struct DefinitionCache(Mutex<CacheState>);
+
+#[derive(Default)]
+struct CacheState {
+    /// The revision at which each definition was compiled.
+    compiled: HashMap<Box<str>, (Revision, CompiledDefinition)>,
+    /// Entries after which those of removed definitions are dropped.
+    limit: usize,
+}
+
+/// The smallest value of [`CacheState::limit`].
+const MIN_CACHED: usize = 64;
+
+impl std::fmt::Debug for DefinitionCache {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("DefinitionCache").finish_non_exhaustive()
+    }
+}
+
+impl DefinitionCache {
+    fn state(&self) -> MutexGuard<'_, CacheState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the compiled form of a definition; `None` when it has no storage version.
+    fn get(&self, record: &Record, is_live: impl Fn(&str) -> bool) -> Option<CompiledDefinition> {
+        if let Some((revision, compiled)) = self.state().compiled.get(&*record.key)
+            && *revision == record.modified
+        {
+            return Some(compiled.clone());
+        }
+        let compiled = CompiledDefinition::of(&record::tree(&record.value))?;
+        let mut state = self.state();
+        // Two readers may have compiled the same revision: all get the first result, because rows
+        // are compared by their places in memory.
+        let known = state.compiled.get(&*record.key).cloned();
+        let compiled = match known {
+            Some((revision, known)) if revision == record.modified => return Some(known),
+            // A reader of an old snapshot.
+            Some((revision, _)) if revision > record.modified => return Some(compiled),
+            _ => compiled,
+        };
+        let key = record.key.as_ref().into();
+        let value = (record.modified, compiled.clone());
+        state.compiled.insert(key, value);
+        if state.compiled.len() > state.limit.max(MIN_CACHED) {
+            state.compiled.retain(|key, _| is_live(key));
+            state.limit = 2 * state.compiled.len();
+        }
+        Some(compiled)
+    }
+}
+
 impl Registry {
+    /// Returns the rows of a definition that are served now; none before it is established.
+    fn rows(&self, record: &Record) -> Vec<ResourceRef> {
+        if !facts_of(record).is_some_and(|facts| facts.established) {
+            return Vec::new();
+        }
+        let is_live = |key: &str| self.store().get(key).is_some();
+        let Some(compiled) = self.definitions().get(record, is_live) else {
+            return Vec::new();
+        };
+        let stored = compiled.stored();
+        compiled
+            .served()
+            .map(|version| ResourceRef::custom_row(version, stored))
+            .collect()
+    }
+
     /// Returns the row of a resource, built-in or custom, if it is served.
     #[must_use]
     pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<ResourceRef> {
@@ -68,22 +143,19 @@ impl Registry {
             return Some(known.into());
         }
         let record = self.store().get(&key_of(plural, group))?;
-        facts_of(&record)?
-            .rows()
+        self.rows(&record)
+            .into_iter()
             .find(|row| row.version == version && row.plural == plural)
     }
 
-    ///  Returns the rows of all custom kinds that are served now, sorted by group, and within a
-    /// group
+    /// Returns the rows of all custom kinds that are served now, sorted by group, and within a group
     /// by version, the preferred one first.
     #[must_use]
     pub fn custom_rows(&self) -> Vec<ResourceRef> {
         let snapshot = self.store().snapshot();
         let prefix = collection();
-        let records = StoreView::records(&snapshot, &prefix);
-        let mut rows: Vec<ResourceRef> = records
-            .filter_map(|record| facts_of(&record))
-            .flat_map(|definition| definition.rows().collect::<Vec<_>>())
+        let mut rows: Vec<ResourceRef> = StoreView::records(&snapshot, &prefix)
+            .flat_map(|record| self.rows(&record))
             .collect();
         rows.sort_by(|one, other| {
             let priority = |row: &Resource| version_priority(&row.version);

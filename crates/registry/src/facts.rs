@@ -2,8 +2,7 @@
 //! values that the registry itself decides by.
 //!
 //! A kind registers its facts by [`Strategy::facts`](crate::strategy::Strategy::facts); they are
-//! read back with [`Facts::of_kind`](crate::record::Facts::of_kind). The facts of a definition are
-//! in `custom/definition.rs`.
+//! read back with [`Facts::of_kind`](crate::record::Facts::of_kind).
 
 use kinds::Tree;
 use kinds::selector::LabelSelector;
@@ -40,6 +39,26 @@ pub struct NotAllowed {
     pub reason: String,
     /// The condition's message, never empty.
     pub message: String,
+}
+
+/// What decides whether the kinds of a definition are served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DefinitionFacts {
+    /// True when the condition `Established` is `True`.
+    pub(crate) established: bool,
+    /// True when the definition is being deleted.
+    pub(crate) terminating: bool,
+}
+
+impl DefinitionFacts {
+    /// Reads a definition.
+    pub(crate) fn of(definition: &Tree) -> Self {
+        Self {
+            established: object::condition(definition, "Established")
+                .is_some_and(|found| tree::text(found, &["status"]) == "True"),
+            terminating: object::terminating(definition),
+        }
+    }
 }
 
 impl PodFacts {

@@ -14,12 +14,13 @@
 //! | around requests | `bootstrap`, `forget`, `components` | the system's own objects, upkeep |
 //! | kinds with verbs of their own | `pod`, `token`, `scale` | one kind each |
 //! | verbs | `create`, `update`, `patch`, `delete`, `read`, `list`, `watch` | any object |
-//! | surroundings | `admission`, `definition`, `service`, `namespace`, `managers`, `convert`,
-//! `body`, `observe` | what one object demands of others, what evictions report |
-//! | state | `record`, `view`, `target`, `selection`, `request`, `options` | bytes, facts,
-//! identity; no kind by name |
+//! | surroundings | `admission`, `definition`, `service`, `namespace` | what objects ask of others |
+//! | | `managers`, `convert`, `body` | owners of fields, versions, decoding |
+//! | | `observe` | metrics, log lines, events and warnings about evictions |
+//! | state | `record`, `view`, `target`, `selection` | bytes and facts; no kind by name |
+//! | | `request`, `options` | what a request asks for |
 //! | the table | `kind` | which strategy a resource has |
-//! | kinds | `strategy`, `custom`, `facts`, `resource` | one kind each; pure |
+//! | kinds | `resource`, `custom`, `strategy`, `facts`, `schema` | one kind each; pure |
 //! | ground | `key`, `object`, `tree` | no kinds |
 //!
 //! A kind adds its behaviour in `strategy/` and is listed in `kind.rs`. What the registry should
@@ -67,6 +68,7 @@ pub mod request;
 mod resource;
 pub mod rules;
 mod scale;
+mod schema;
 mod selection;
 mod service;
 mod strategy;
@@ -81,6 +83,7 @@ pub use components::Component;
 pub use resource::ResourceRef;
 pub use strategy::Gates;
 
+use definition::DefinitionCache;
 use record::TreeCache;
 use request::{Refusal, Reply, Request, User, Verb};
 use target::Target;
@@ -141,6 +144,8 @@ struct Inner {
     converted: EncodingCache<ResourceRef>,
     /// The trees of recent objects.
     trees: TreeCache,
+    /// The compiled definitions of custom kinds.
+    definitions: DefinitionCache,
 }
 
 /// The most bytes that converted objects and their originals take: enough for the second version of
@@ -161,6 +166,7 @@ impl Registry {
                 observer: observe::Observer::default(),
                 converted: EncodingCache::with_limit(CONVERTED_BYTES),
                 trees: TreeCache::default(),
+                definitions: DefinitionCache::default(),
             }),
         }
     }
@@ -189,6 +195,10 @@ impl Registry {
 
     pub(crate) fn entropy(&self) -> &Entropy {
         &self.inner.entropy
+    }
+
+    pub(crate) fn definitions(&self) -> &DefinitionCache {
+        &self.inner.definitions
     }
 
     pub(crate) fn converted(&self) -> &EncodingCache<ResourceRef> {

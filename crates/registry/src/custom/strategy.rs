@@ -5,7 +5,8 @@ use kinds::facts::Type;
 use kinds::status::FieldError;
 use kinds::tree::Text;
 
-use super::{CustomVersion, default, validate};
+use super::CustomVersion;
+use crate::schema::{default, validate};
 use crate::strategy::{FieldNames, ScalePaths, Strategy, StrategyContext};
 use crate::tree::{at, carry};
 

@@ -4,7 +4,7 @@ use kinds::CUSTOM_OBJECT;
 use kinds::apply::{CustomField, CustomShape, CustomType};
 use kinds::facts::{ListType, Shape};
 
-use super::schema::{Additional, Kind, ListKind, Schema};
+use crate::schema::{Additional, Kind, ListKind, Schema};
 
 /// The fields that every object has, as the table of facts describes them.
 fn own_fields() -> Vec<CustomField> {

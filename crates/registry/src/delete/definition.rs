@@ -10,6 +10,7 @@ use super::object::Deleted;
 use crate::custom::CompiledDefinition;
 use crate::definition::{CLEANUP, release, set_condition};
 use crate::request::{DeleteOptions, Refusal};
+use crate::resource::ResourceRef;
 use crate::target::Target;
 use crate::view::StoreView;
 use crate::{key, object, record};
@@ -61,7 +62,8 @@ pub(crate) fn delete_in(
         record::put(txn, &target.trees, &target.stored, &key, next)
     };
     if let Some(compiled) = compiled {
-        let resource = compiled.stored();
+        let stored = compiled.stored();
+        let resource = ResourceRef::custom_row(stored, stored);
         let place = target.for_resource(resource.clone());
         let objects: Vec<Arc<Record>> = txn.records(&place.prefix()).collect();
         for object in objects {

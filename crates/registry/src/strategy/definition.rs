@@ -11,15 +11,15 @@ use super::checks::{Faults, one_of};
 use super::meta::invalid_text;
 use super::path::Path;
 use super::{KindFacts, Strategy, StrategyContext};
-use crate::custom::definition::DefinitionFacts;
-use crate::custom::is_path;
+use crate::facts::DefinitionFacts;
+use crate::schema::is_path;
 use crate::tree::{at, carry, entries, fill, flag, list, list_mut, put, take, text};
 
 pub(crate) struct Definition;
 
 impl Strategy for Definition {
     fn facts(&self, object: &Tree) -> Option<KindFacts> {
-        Some(Box::new(DefinitionFacts::of(object)?))
+        Some(Box::new(DefinitionFacts::of(object)))
     }
 
     fn default(&self, definition: &mut Tree) {

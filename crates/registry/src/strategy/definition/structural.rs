@@ -8,7 +8,7 @@ use super::super::checks::Faults;
 use super::super::meta::invalid_text;
 use super::super::path::Path;
 use super::sorted;
-use crate::custom::{self, Schema};
+use crate::schema::{self, Schema};
 use crate::tree::{at, flag, list, text};
 
 /// Where in a schema something stands.
@@ -234,7 +234,7 @@ fn check_default(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
     let compiled = Schema::parse(schema);
     let mut pruned = default.clone();
     let mut unknown = Vec::new();
-    custom::prune(&mut pruned, &compiled, &mut unknown);
+    schema::prune(&mut pruned, &compiled, &mut unknown);
     if !unknown.is_empty() {
         faults.push(FieldError::invalid(
             here,
@@ -243,7 +243,7 @@ fn check_default(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
         ));
         return;
     }
-    for fault in custom::validate(default, None, &compiled) {
+    for fault in schema::validate(default, None, &compiled) {
         let field = if fault.field.is_empty() {
             here.to_string()
         } else {

@@ -3,7 +3,7 @@
 use kinds::Tree;
 use kinds::status::{FieldError, FieldFault};
 
-use super::schema::{Kind, ListKind, Schema};
+use super::{Kind, ListKind, Schema};
 
 /// Faults of an object. What an update leaves as it was in `old` is not judged again, so that an
 /// object from before a schema became stricter can still be changed elsewhere.

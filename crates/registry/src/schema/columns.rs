@@ -37,7 +37,7 @@ enum Step {
 const AGE_TEXT: &str = "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
 
 /// The columns of a version; without any, the age.
-pub(super) fn of(version: &Tree) -> Vec<Column> {
+pub(crate) fn columns(version: &Tree) -> Vec<Column> {
     let listed = list(version, &["additionalPrinterColumns"]);
     if listed.is_empty() {
         return vec![Column {
@@ -285,11 +285,9 @@ mod tests {
             let version = json!({"additionalPrinterColumns": [{"name": "C", "type": kind,
                 "jsonPath": path}]});
             assert_eq!(
-                cell(
-                    &of(&version)[0],
-                    &object,
-                    |then| kinds::duration::human_age(180 - then)
-                ),
+                cell(&columns(&version)[0], &object, |then| {
+                    kinds::duration::human_age(180 - then)
+                }),
                 expected,
                 "{path}"
             );

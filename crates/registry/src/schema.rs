@@ -1,12 +1,21 @@
 //! A structural schema, read once from a definition.
 //!
-//! What a definition may say is judged when it is stored ([`crate::strategy`]); reading never
+//! What a definition may say is judged when it is stored (`strategy/definition.rs`); reading never
 //! fails, and takes what it does not understand as no demand.
+
+mod columns;
+mod prune;
+mod validate;
 
 use std::collections::BTreeMap;
 
 use kinds::Tree;
 use regex::Regex;
+
+pub use columns::{Column, cell};
+pub(crate) use columns::{columns, is_path};
+pub(crate) use prune::{default, prune};
+pub(crate) use validate::validate;
 
 use crate::tree::{at, flag, int, list, text};
 

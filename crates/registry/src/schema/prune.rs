@@ -3,7 +3,7 @@
 use kinds::Tree;
 use kinds::tree::Map;
 
-use super::schema::{Additional, Schema};
+use super::{Additional, Schema};
 
 /// At most so many unknown fields are told of one object.
 const MAX_UNKNOWN: usize = 100;
