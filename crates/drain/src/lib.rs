@@ -13,12 +13,12 @@
 //!   dependencies between pods.
 //! - 4: [`state`], [`prediction`], [`readiness`], `webhooks`: the state of a drain; the server's
 //!   decision; unready pods; webhooks called for evictions.
-//! - 3: [`cluster`], [`selection`], [`event`], `watch`: the snapshot; the pods of a node; the events
-//!   of a drain; its watches.
+//! - 3: [`cluster`], [`selection`], [`event`], `watch`: the snapshot; the pods of a node; the
+//!   events of a drain; its watches.
 //! - 2: [`pdb`], [`filter`], [`progress`], [`termination`], [`surge`]: accessors of budgets;
 //!   decisions about one pod; scaling up workloads.
-//! - 1: [`pods`], [`tier`], [`cordon`], [`evict`], [`dynamic`], `list`, `format`: accessors of pods;
-//!   tiers; single requests; watches of typed objects; formatting.
+//! - 1: [`pods`], [`tier`], [`cordon`], [`evict`], [`dynamic`], `list`, `format`: accessors
+//!   of pods; tiers; single requests; watches of typed objects; formatting.
 //!
 //! A drain is a [`engine::DrainEngine`] around a [`state::DrainState`], which is pure and asks
 //! [`progress::next`] about each pod. [`node::drain`] runs one with default options.

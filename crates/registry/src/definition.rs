@@ -97,7 +97,7 @@ impl DefinitionCache {
         {
             return Some(compiled.clone());
         }
-        let compiled = CompiledDefinition::of(&record::tree(&record.value))?;
+        let compiled = CompiledDefinition::of(&record::parse(&record.value))?;
         let mut state = self.state();
         // Two readers may have compiled the same revision: all get the first result, because rows
         // are compared by their places in memory.
