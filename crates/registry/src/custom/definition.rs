@@ -1,5 +1,5 @@
-//! What the registry keeps beside the bytes of a definition: its compiled form, and whether its
-//! kinds are served.
+//! The facts that the registry caches beside the bytes of a definition: its compiled form, and
+//! whether its kinds are served.
 
 use kinds::Tree;
 
@@ -8,7 +8,7 @@ use crate::resource::ResourceRef;
 use crate::{object, tree};
 
 impl CompiledDefinition {
-    /// Compiles a definition; `None` when it has no storage version.
+    /// Compiles a definition. Returns `None` when it has no storage version.
     pub(crate) fn of(definition: &Tree) -> Option<Self> {
         compile(
             tree::at(definition, &["spec"]),
@@ -24,13 +24,13 @@ impl CompiledDefinition {
             .map(|version| ResourceRef::custom_row(version, &self.stored))
     }
 
-    /// Returns the row in whose form the objects are stored.
+    /// Returns the row of the storage version.
     pub(crate) fn stored(&self) -> ResourceRef {
         ResourceRef::custom_row(&self.stored, &self.stored)
     }
 }
 
-/// What is kept beside the bytes of a definition.
+/// The cached facts of a definition.
 #[derive(Clone)]
 pub(crate) struct DefinitionFacts {
     /// The compiled definition.
@@ -49,7 +49,7 @@ impl std::fmt::Debug for DefinitionFacts {
 }
 
 impl DefinitionFacts {
-    /// Reads a definition; none when it has no storage version.
+    /// Reads the facts of a definition. Returns `None` when it has no storage version.
     pub(crate) fn of(tree: &Tree) -> Option<Self> {
         let established = object::condition(tree, "Established")
             .is_some_and(|found| tree::text(found, &["status"]) == "True");
@@ -60,7 +60,8 @@ impl DefinitionFacts {
         })
     }
 
-    /// Returns the rows of the served versions; none before the definition is established.
+    /// Returns the rows of the served versions. Before the definition is established, the iterator
+    /// is empty.
     pub(crate) fn rows(&self) -> impl Iterator<Item = ResourceRef> {
         let served = self.established.then(|| self.compiled.served());
         served.into_iter().flatten()
