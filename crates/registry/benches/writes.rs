@@ -1,9 +1,9 @@
-//! The cost of a write without HTTP, TLS and disk: pods are created, become ready, are refused
-//! their
-//! eviction and are evicted, one after the other, on a memory store.
+//! Measures writes without HTTP, TLS and disk, on a memory store. Four phases create pods, mark
+//! them ready, request evictions that are refused, and request evictions that are granted. Requests
+//! run one at a time.
 //!
 //! `cargo bench -p exeunt-registry --bench writes` prints one line for each phase. Each phase is a
-//! function of its own that is never inlined, so that instructions can be counted where time is
+//! function that is never inlined, so that instructions can be counted on machines where time is
 //! noisy: `valgrind --tool=callgrind --toggle-collect='*phase_create*'
 //! target/release/deps/writes-…`.
 #![expect(
@@ -13,7 +13,7 @@
     reason = "a benchmark prints, may fail, and measures real time"
 )]
 
-// The name that the other crates give it.
+// The other crates import the registry under this name.
 extern crate exeunt_registry as registry;
 
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use registry::{Options, Registry};
 use serde_json::{Value, json};
 use store::Store;
 
-/// The allocator of the binary.
+/// The allocator that the binary uses.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -38,7 +38,7 @@ const ROUNDS: usize = 3;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    // Cargo passes flags of its own; the only number is the number of pods.
+    // Cargo passes flags too; the only number among the arguments is the number of pods.
     let pods = std::env::args()
         .skip(1)
         .find_map(|text| text.parse().ok())
@@ -170,7 +170,7 @@ impl World {
         world
     }
 
-    /// Creates a budget and writes its status, since no disruption controller runs here.
+    /// Creates a budget and writes its status, because no disruption controller runs here.
     async fn budget(&self, number: usize, allowed: usize) {
         let body = json!({"metadata": {"name": format!("b{number}")},
             "spec": {"minAvailable": 0,

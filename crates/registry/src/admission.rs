@@ -1,10 +1,8 @@
-//! The admission plugins that Kubernetes enables by default: what the server adds to new objects
-//! and
-//! requires of them, beyond the rules of their kinds.
+//! The admission plugins that Kubernetes enables by default. They set fields of new objects and
+//! check requirements that depend on other objects.
 //!
-//! `mutate` runs before an object is validated, `validate` after. Both read the store at one
-//! revision
-//! and are otherwise pure. `namespace` runs again inside the commit.
+//! `mutate` runs before an object is validated, and `validate` runs afterwards. Both read the store
+//! at one revision. `namespace` runs again inside the commit, which may see a later revision.
 
 use kinds::Tree;
 use kinds::tree::List;
@@ -64,8 +62,8 @@ pub(crate) fn mutate(
     }
 }
 
-/// Adds the fields that admission sets in an object that is replaced or patched. A client that
-/// leaves out of a pod what admission had set does not change it.
+/// Adds the fields that admission sets in a replaced or patched object. When a client omits the
+/// priority or the preemption policy of a pod, the pod keeps its value.
 pub(crate) fn mutate_update(target: &Target, new: &mut Tree, old: &Tree) {
     if target.stored.group_and_plural() != ("", "pods") {
         return;
@@ -78,7 +76,7 @@ pub(crate) fn mutate_update(target: &Target, new: &mut Tree, old: &Tree) {
     }
 }
 
-/// Refuses a valid object that the other objects of the cluster do not allow.
+/// Refuses a valid new object that conflicts with other objects of the cluster.
 pub(crate) fn validate(
     view: &impl StoreView,
     target: &Target,
@@ -91,7 +89,7 @@ pub(crate) fn validate(
     }
 }
 
-/// Refuses a valid change that the other objects of the cluster do not allow.
+/// Refuses a valid change that conflicts with other objects of the cluster.
 pub(crate) fn validate_update(
     view: &impl StoreView,
     target: &Target,
@@ -107,7 +105,8 @@ pub(crate) fn validate_update(
     }
 }
 
-/// Sets the requestor of a certificate to the user of the request.
+/// Sets the requestor of a certificate signing request to the authenticated user. Values of the
+/// client are dropped.
 fn name_requestor(target: &Target, request: &mut Tree) {
     let user = &target.user;
     let groups: List = user
@@ -130,7 +129,7 @@ fn name_requestor(target: &Target, request: &mut Tree) {
     tree::take(request, &["spec", "extra"]);
 }
 
-/// Taints a new node as not ready; the node controller removes the taint.
+/// Taints a new node as not ready. The node controller removes the taint.
 fn taint_not_ready(node: &mut Tree) {
     const KEY: &str = "node.kubernetes.io/not-ready";
     let present = tree::list(node, &["spec", "taints"])

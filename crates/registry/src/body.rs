@@ -1,8 +1,8 @@
 //! Decoding of a body into the kind that the path expects, with upstream's message for each
 //! failure.
 //!
-//! `kinds` decodes; this module determines the kind of the body, and handles unknown fields by the
-//! `fieldValidation` of the request. It knows nothing of the store.
+//! `kinds` decodes the bytes. This module determines the kind of the body, and handles unknown
+//! fields by the `fieldValidation` of the request. It does not access the store.
 
 use std::borrow::Cow;
 
@@ -28,15 +28,15 @@ pub(crate) struct ExpectedKind<'a> {
     pub(crate) kind: &'a str,
     /// The type of its objects.
     pub(crate) ty: &'static Type,
-    /// The version of its definition, if it is a custom kind.
+    /// The compiled version, if the kind is custom.
     pub(crate) custom: Option<&'a CustomVersion>,
-    /// Other group versions whose bodies of this kind are accepted.
+    /// Other group versions of this kind that a body may have.
     pub(crate) also: &'static [&'static str],
 }
 
 /// The name of the scheme in upstream's errors: the line of its source that creates it.
 const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
-/// How many bytes of an undecodable body an error quotes.
+/// Upper bound on the bytes of an undecodable body that an error quotes.
 const SHOWN: usize = 30;
 
 impl<'a> ExpectedKind<'a> {
@@ -78,7 +78,7 @@ pub(crate) fn api_version(group: &str, version: &str) -> String {
     }
 }
 
-/// Adds the warnings about unknown fields to a refusal: clients get them in either case.
+/// Adds the warnings about unknown fields to a refusal. Clients get them with errors too.
 pub(crate) fn with_warnings(mut refusal: Refusal, warnings: &[String]) -> Refusal {
     if refusal.warnings.is_empty() {
         refusal.warnings = warnings.to_vec();
@@ -87,6 +87,9 @@ pub(crate) fn with_warnings(mut refusal: Refusal, warnings: &[String]) -> Refusa
 }
 
 /// Decodes a body into the expected kind. The result has the expected `kind` and `apiVersion`.
+///
+/// Returns upstream's error when the body is malformed, has another kind, or has unknown fields
+/// under strict validation.
 pub(crate) fn decode(
     body: &Body,
     expected: ExpectedKind<'_>,
@@ -110,7 +113,7 @@ pub(crate) fn decode(
     decode_and_tell(body, expected, validation)
 }
 
-/// Returns true when an object has the expected kind, or none.
+/// Returns true when an object has the expected kind, or names no kind.
 fn is_of(object: &Tree, expected: ExpectedKind<'_>) -> bool {
     let (api_version, kind) = (
         tree::text(object, &["apiVersion"]),
@@ -126,7 +129,7 @@ fn name_kind(object: &mut Tree, expected: ExpectedKind<'_>) {
     tree::put(object, &["kind"], expected.kind);
 }
 
-/// Decodes a body step by step, as upstream does, to fail with its message.
+/// Decodes a body in upstream's order of steps, so that errors have upstream's messages.
 fn decode_and_tell(
     body: &Body,
     expected: ExpectedKind<'_>,
@@ -169,7 +172,8 @@ fn decode_and_tell(
     })
 }
 
-/// Turns unknown and duplicate fields into warnings or a refusal, by the `fieldValidation`.
+/// Drops the warnings about unknown and duplicate fields, keeps them, or turns them into a refusal,
+/// as `validation` requires.
 pub(crate) fn judge(
     decoded: DecodedObject,
     validation: FieldValidation,
@@ -207,8 +211,8 @@ fn read(body: &Body, expected: ExpectedKind<'_>) -> Result<(Tree, Vec<String>), 
     Ok((object_or_empty(decoded.tree), decoded.warnings))
 }
 
-/// Decodes JSON as the expected kind. For a custom kind, fields that are not in its schema are
-/// dropped; its validation comes later, with that of all kinds.
+/// Decodes JSON as the expected kind. Fields that the schema of a custom kind does not declare are
+/// removed. This function does not validate the object.
 pub(crate) fn decode_json(
     bytes: &[u8],
     expected: ExpectedKind<'_>,
@@ -249,7 +253,7 @@ pub(crate) fn normalize(
             expected.kind
         ));
     };
-    // Of a custom object, only the members that every object has are typed.
+    // Only the members that every object has are typed in a custom object.
     let metadata = members
         .remove("metadata")
         .filter(|metadata| !metadata.is_null());
@@ -283,7 +287,7 @@ pub(crate) fn no_strategic_patch() -> Refusal {
     Status::failure(415, "UnsupportedMediaType", message, None).into()
 }
 
-/// Replaces `null` by an object without members, as Go decodes it.
+/// Replaces `null` by an empty object, as Go decodes it.
 fn object_or_empty(tree: Tree) -> Tree {
     if tree.is_null() {
         Tree::Object(kinds::tree::Map::new())
@@ -292,7 +296,8 @@ fn object_or_empty(tree: Tree) -> Tree {
     }
 }
 
-/// Returns the kind of a body; what the body leaves out is taken from the path.
+/// Returns the `apiVersion` and kind of a body. For built-in kinds, missing values come from the
+/// path; a custom object without them is an error.
 fn type_meta(body: &Body, expected: ExpectedKind<'_>) -> Result<(String, String), Refusal> {
     let found = match body.form {
         BodyForm::Json => json::peek_type_meta(&body.bytes).map_err(|error| error.to_string()),
@@ -346,7 +351,7 @@ fn type_meta(body: &Body, expected: ExpectedKind<'_>) -> Result<(String, String)
     Ok((api_version, kind))
 }
 
-/// Parses a body as the decoder of its form does.
+/// Returns a body as JSON, for an error. A body that cannot be converted is returned unchanged.
 fn as_json(body: &Body) -> String {
     let json = if body.form == BodyForm::Yaml {
         yaml::to_json(&body.bytes).map(|(json, _)| json).ok()
@@ -356,8 +361,8 @@ fn as_json(body: &Body) -> String {
     String::from_utf8_lossy(json.as_deref().unwrap_or(&body.bytes)).into_owned()
 }
 
-/// Returns the beginning of a body as errors quote it: as text if it begins like JSON, otherwise in
-/// hexadecimal.
+/// Returns the first bytes of a body as errors quote them: as a string if the body starts with `{`,
+/// otherwise in hexadecimal.
 fn excerpt(body: &Body) -> Cow<'static, str> {
     let bytes = &body.bytes[..body.bytes.len().min(SHOWN)];
     let more = if body.bytes.len() > SHOWN { " ..." } else { "" };
@@ -372,7 +377,7 @@ fn excerpt(body: &Body) -> Cow<'static, str> {
     Cow::Owned(shown + more)
 }
 
-/// Kinds that every API group decodes besides its own.
+/// Kinds that every API group decodes in addition to its own.
 const META_KINDS: &[&str] = &[
     "DeleteOptions",
     "CreateOptions",
@@ -382,7 +387,7 @@ const META_KINDS: &[&str] = &[
     "ListOptions",
     "WatchEvent",
 ];
-/// Kinds that only the core group's v1 has.
+/// Kinds that only v1 of the core group decodes.
 const CORE_META_KINDS: &[&str] = &[
     "Status",
     "APIVersions",
@@ -391,7 +396,7 @@ const CORE_META_KINDS: &[&str] = &[
     "APIResourceList",
 ];
 
-/// Checks that a body of this kind can be converted to the expected one; the error is upstream's.
+/// Checks that a body has the expected kind and version. The error has upstream's message.
 pub(crate) fn check_type(
     api_version: &str,
     kind: &str,

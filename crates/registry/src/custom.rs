@@ -1,12 +1,12 @@
-//! Custom resources: what a CustomResourceDefinition says, made into rows of the resource table, so
-//! that the machinery serves them as it serves built-in kinds.
+//! Custom resources. Each CustomResourceDefinition is compiled into rows of the resource table, and
+//! the registry serves these rows like those of built-in kinds.
 //!
 //! A definition is compiled when its rows are first asked for, and the registry keeps the result for
 //! as long as the definition stays as it is (`definition.rs`). Rows are shared handles
 //! ([`ResourceRef`](crate::ResourceRef)); they are freed with the last request and cache entry that
 //! holds them. Bodies are read without a type; `schema` prunes, defaults and validates them.
 //!
-//! Validation rules in CEL (`x-kubernetes-validations`) are stored and not evaluated.
+//! Validation rules in CEL (`x-kubernetes-validations`) are stored but not evaluated.
 
 mod strategy;
 mod types;
@@ -26,7 +26,7 @@ use crate::schema::{self, Schema};
 use crate::strategy::{FieldPath, ScalePaths};
 use crate::tree;
 
-/// A compiled definition: one row for each version, served or not. Cheap to clone.
+/// A compiled definition with one row for each version, served or not. It is cheap to clone.
 #[derive(Clone)]
 pub(crate) struct CompiledDefinition {
     versions: Arc<[Arc<CustomVersion>]>,
@@ -35,21 +35,21 @@ pub(crate) struct CompiledDefinition {
 
 /// One version of a custom kind.
 pub struct CustomVersion {
-    /// Its row of the resource table.
+    /// The row of the resource table.
     pub(crate) resource: Resource,
-    /// Name of its structure in published schemas, for example `com.example.v1.Crate`.
+    /// The name in published schemas, for example `com.example.v1.Crate`.
     type_name: String,
-    /// Whether it is served; the storage version need not be.
+    /// True when the version is served; the storage version may be unserved.
     pub(crate) served: bool,
-    /// How its objects are pruned, defaulted and validated.
+    /// The schema by which objects are pruned, defaulted and validated.
     pub(crate) schema: Schema,
-    /// How its fields are owned under apply; `None` when the schema leaves the root open.
+    /// The type for server-side apply; `None` when the root preserves unknown fields.
     pub(crate) apply: Option<CustomType>,
-    /// Where its scale subresource finds its numbers.
+    /// Paths of the replica counts and the selector, if the scale subresource is enabled.
     pub(crate) scale: Option<ScalePaths>,
-    /// Field selectors, without the leading dot of their paths.
+    /// Paths of the selectable fields, without the leading dot.
     pub(crate) fields: Vec<Text>,
-    /// The warning for clients of a deprecated version.
+    /// The warning that clients of a deprecated version get.
     deprecation: Option<String>,
     columns: Vec<Column>,
     published: Tree,
@@ -66,25 +66,25 @@ impl std::fmt::Debug for CustomVersion {
 }
 
 impl CustomVersion {
-    /// The name of its structure in published schemas, for example `com.example.v1.Crate`.
+    /// Returns the name in published schemas, for example `com.example.v1.Crate`.
     #[must_use]
     pub fn type_name(&self) -> &str {
         &self.type_name
     }
 
-    /// The schema as OpenAPI shows it (version 3), `metadata` excepted.
+    /// Returns the `openAPIV3Schema` of the definition, unchanged.
     #[must_use]
     pub fn schema(&self) -> &Tree {
         &self.published
     }
 
-    /// The columns of its tables after the name.
+    /// Returns the columns of its tables, without the name column.
     #[must_use]
     pub fn columns(&self) -> &[Column] {
         &self.columns
     }
 
-    /// The warning for clients of a deprecated version.
+    /// Returns the warning for clients if the version is deprecated.
     #[must_use]
     pub fn deprecation(&self) -> Option<&str> {
         self.deprecation.as_deref()
@@ -165,7 +165,7 @@ fn compile(spec: &Tree, names: &Tree) -> Option<CompiledDefinition> {
     Some(CompiledDefinition { versions, stored })
 }
 
-/// Compiles one version; `row` is the part of its row that all versions share.
+/// Compiles one version; `row` holds the values that all versions share.
 fn compile_version(version: &Tree, row: &Resource) -> CustomVersion {
     let raw = tree::at(version, &["schema", "openAPIV3Schema"]);
     let schema = Schema::parse(raw);
@@ -191,7 +191,8 @@ fn compile_version(version: &Tree, row: &Resource) -> CustomVersion {
     }
 }
 
-/// `com.example.v1.Crate`: published names have the parts of the group in reverse order.
+/// Returns the name in published schemas, with the parts of the group in reverse order:
+/// `com.example.v1.Crate`.
 fn type_name(row: &Resource) -> String {
     let mut parts: Vec<&str> = row.group.split('.').rev().collect();
     parts.extend([row.version.as_str(), row.kind.as_str()]);

@@ -1,7 +1,7 @@
-//! A structural schema, read once from a definition.
+//! Structural schemas of custom kinds, parsed once per definition.
 //!
-//! What a definition may say is judged when it is stored (`strategy/definition.rs`); reading never
-//! fails, and takes what it does not understand as no demand.
+//! Definitions are validated when they are stored (`strategy/definition.rs`), so parsing never
+//! fails. The parser ignores values that it does not understand.
 
 mod columns;
 mod prune;
@@ -19,16 +19,16 @@ pub(crate) use validate::validate;
 
 use crate::tree::{at, flag, int, list, text};
 
-/// What a value may be. Built once, asked for every write.
+/// The constraints on a value.
 #[derive(Debug, Default)]
 pub(crate) struct Schema {
     pub(crate) kind: Kind,
     pub(crate) format: String,
-    /// May be null.
+    /// True when the value may be null.
     pub(crate) nullable: bool,
-    /// Members without a schema are kept.
+    /// True when members without a schema are kept.
     pub(crate) preserve: bool,
-    /// A whole object with its own `apiVersion`, `kind` and `metadata`.
+    /// True for a complete object with its own `apiVersion`, `kind` and `metadata`.
     pub(crate) embedded: bool,
     pub(crate) properties: BTreeMap<String, Schema>,
     pub(crate) additional: Additional,
@@ -40,13 +40,13 @@ pub(crate) struct Schema {
     pub(crate) minimum: Option<Bound>,
     pub(crate) maximum: Option<Bound>,
     pub(crate) multiple_of: Option<f64>,
-    /// Letters of a text, items of a list or members of a map, at least.
+    /// Minimum sizes: `minLength`, `minItems`, `minProperties`.
     pub(crate) least: Counts,
-    /// The same, at most.
+    /// Maximum sizes: `maxLength`, `maxItems`, `maxProperties`.
     pub(crate) most: Counts,
     pub(crate) list: ListKind,
     pub(crate) keys: Vec<String>,
-    /// The map or structure is owned as a whole.
+    /// True when managers own the map or structure as a whole.
     pub(crate) atomic: bool,
     pub(crate) all_of: Vec<Schema>,
     pub(crate) any_of: Vec<Schema>,
@@ -57,7 +57,7 @@ pub(crate) struct Schema {
 /// The type of a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Nothing is said.
+    /// The schema has no type.
     #[default]
     Any,
     Object,
@@ -69,26 +69,26 @@ pub(crate) enum Kind {
     IntOrString,
 }
 
-/// What members without a schema of their own are.
+/// The members that `properties` does not declare (`additionalProperties`).
 #[derive(Debug, Default)]
 pub(crate) enum Additional {
-    /// There are none.
+    /// Such members are unknown fields.
     #[default]
     None,
-    /// Anything.
+    /// Any value is allowed.
     Any,
-    /// All alike.
+    /// All such members have this schema.
     Each(Box<Schema>),
 }
 
-/// A limit of a number.
+/// A limit on a number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Bound {
     pub(crate) value: f64,
     pub(crate) exclusive: bool,
 }
 
-/// Limits of sizes.
+/// Limits on the sizes of strings (in characters), lists and maps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) letters: Option<usize>,
@@ -96,7 +96,7 @@ pub(crate) struct Counts {
     pub(crate) members: Option<usize>,
 }
 
-/// How the items of a list are told apart.
+/// How items of a list are identified (`x-kubernetes-list-type`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum ListKind {
     #[default]
@@ -106,7 +106,7 @@ pub(crate) enum ListKind {
 }
 
 impl Schema {
-    /// Reads a schema.
+    /// Parses a schema.
     pub(crate) fn parse(tree: &Tree) -> Self {
         let count =
             |member: &str| int(tree, &[member]).and_then(|number| usize::try_from(number).ok());
@@ -183,7 +183,7 @@ impl Schema {
         }
     }
 
-    /// The schema of a member that is not one of the type's own.
+    /// Returns the schema of a member from `properties`, or else from `additionalProperties`.
     pub(crate) fn member(&self, name: &str) -> Option<&Self> {
         self.properties.get(name).or(match &self.additional {
             Additional::Each(schema) => Some(schema),
@@ -208,7 +208,7 @@ impl Kind {
         }
     }
 
-    /// Its name as faults show it.
+    /// Returns the name of the type in validation messages.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Any => "",
@@ -222,7 +222,7 @@ impl Kind {
         }
     }
 
-    /// Whether a value is of this type.
+    /// Returns true when a value has this type. A number without a fraction is an integer.
     pub(crate) fn takes(self, value: &Tree) -> bool {
         let whole = |value: &Tree| {
             value.is_i64()

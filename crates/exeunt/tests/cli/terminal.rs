@@ -1,6 +1,6 @@
-//! `exeunt drain` on a terminal: the live table, the confirmation before something is lost, and
-//! Ctrl-C. The terminal is a pseudo-terminal of this process. The tests read everything that the
-//! command writes as it arrives, and wait only for words that must appear.
+//! `exeunt drain` on a terminal: the live table, the confirmation before pods are lost, and Ctrl-C.
+//! The terminal is a pseudo-terminal of this process. The tests read all output of the command as
+//! it arrives, and wait only for output that must appear.
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -23,14 +23,14 @@ metadata: {name: bare}
 spec: {containers: [{name: c, image: i}]}
 "#;
 
-/// What a terminal sends for Ctrl-C.
+/// The byte that a terminal sends for Ctrl-C.
 const CTRL_C: &[u8] = b"\x03";
 
-/// The command on a terminal.
+/// A command that runs on a pseudo-terminal. Dropping the session kills the command.
 struct Session {
     child: Child,
     pty: Arc<Pty>,
-    /// Output as it arrives; disconnected when the command has ended.
+    /// Output as it arrives; the channel disconnects when the command ends.
     pieces: Receiver<Vec<u8>>,
     written: String,
 }
@@ -40,8 +40,8 @@ impl Session {
         Self::spawn(server, exeunt(), arguments)
     }
 
-    /// Starts the command as a script's background job or `nohup` would: with SIGINT ignored. A
-    /// process inherits that.
+    /// Starts the command with SIGINT ignored, as background jobs of scripts start: processes
+    /// inherit ignored signals.
     fn start_with_sigint_ignored(server: &Server, arguments: &[&str]) -> Self {
         let program = exeunt();
         let mut shell = std::process::Command::new("sh");
@@ -90,12 +90,13 @@ impl Session {
             .expect("the terminal takes keys");
     }
 
-    /// Waits until the output contains these words.
+    /// Waits until the output contains this string.
     fn shows(&mut self, words: &str) {
         self.until(words, |written| written.contains(words));
     }
 
-    /// Waits until the output passes.
+    /// Waits until `passes` returns true for the output so far; `what` names the condition in the
+    /// failure message.
     fn until(&mut self, what: &str, passes: impl Fn(&str) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !passes(&self.written) {
@@ -107,7 +108,7 @@ impl Session {
         }
     }
 
-    /// Waits for the end; returns the exit code and the whole output.
+    /// Waits until the command ends. Returns the exit code and the whole output.
     fn end(mut self) -> (Option<i32>, String) {
         let deadline = Instant::now() + PATIENCE;
         while let Ok(piece) = self
@@ -221,7 +222,7 @@ fn the_table_shows_refusals_and_ctrl_c_reports_the_state_of_the_node() {
     assert!(!last.contains("\u{1b}[3"), "NO_COLOR is set: {last:?}");
     assert!(is_cordoned(&server), "the node stays cordoned");
 
-    // The same command continues: without the budget nothing blocks the second pod.
+    // A second drain continues: without the budget, nothing blocks the second pod.
     server.run(&["delete", "pdb", "web"]);
     let (code, written) = Session::start(&server, &["drain", "node-1"]).end();
     assert!(
@@ -231,7 +232,7 @@ fn the_table_shows_refusals_and_ctrl_c_reports_the_state_of_the_node() {
 }
 
 #[test]
-fn a_drain_that_loses_something_asks_first_and_only_yes_continues() {
+fn a_drain_that_loses_pods_asks_first_and_only_yes_continues() {
     if !has("kubectl") {
         return;
     }

@@ -230,14 +230,9 @@ fn the_status_of_a_pod_has_an_owner_of_its_own() {
         "f:nodeName": {}, "f:schedulerName": {}}});
     let ready =
         |status: &str| json!({"status": {"conditions": [{"type": "Ready", "status": status}]}});
-    pod.apply_to(
-        "status",
-        "kubelet",
-        false,
-        json!({"status": {"phase": "Running",
-        "conditions": [{"type": "Ready", "status": "True"}]}}),
-    )
-    .unwrap();
+    let mut running = ready("True");
+    running["status"]["phase"] = "Running".into();
+    pod.apply_to("status", "kubelet", false, running).unwrap();
     let status = json!({"f:status": {"f:conditions": {"k:{\"type\":\"Ready\"}": {".": {},
         "f:status": {}, "f:type": {}}}, "f:phase": {}}});
     pod.check(&[("m1 Apply", own), ("kubelet Apply/status", status)]);
@@ -250,13 +245,8 @@ fn the_status_of_a_pod_has_an_owner_of_its_own() {
         error.to_string(),
         "Apply failed with 1 conflict: conflict with \"kubelet\" with subresource \"status\": .status.conditions[type=\"Ready\"].status"
     );
-    pod.apply_to(
-        "status",
-        "kubelet",
-        false,
-        json!({"status": {"phase": "Running"}}),
-    )
-    .unwrap();
+    let running = json!({"status": {"phase": "Running"}});
+    pod.apply_to("status", "kubelet", false, running).unwrap();
     assert_eq!(pod.live["status"], json!({"phase": "Running"}));
 }
 
@@ -289,17 +279,10 @@ fn a_budget_is_shared_by_force_and_given_back() {
         ("one Apply", json!({"f:spec": {"f:selector": {}}})),
         ("two Apply", both),
     ]);
-    budget
-        .apply(
-            "one",
-            json!({"spec": {"selector": {"matchLabels": {"app": "none"}}}}),
-        )
-        .unwrap();
+    let selector = json!({"spec": {"selector": {"matchLabels": {"app": "none"}}}});
+    budget.apply("one", selector.clone()).unwrap();
     budget.apply("two", json!({"spec": {}})).unwrap();
-    assert_eq!(
-        budget.live["spec"],
-        json!({"selector": {"matchLabels": {"app": "none"}}})
-    );
+    assert_eq!(budget.live["spec"], selector["spec"]);
 }
 
 #[test]

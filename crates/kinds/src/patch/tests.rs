@@ -97,16 +97,9 @@ fn members_merge_and_null_removes() {
         json!({"labels": {"a": null, "c": "3"}}),
         json!({"labels": {"b": "2", "c": "3"}}),
     );
-    check(
-        json!({"labels": {"a": "1"}}),
-        json!({"labels": null}),
-        json!({}),
-    );
-    check(
-        json!({"labels": {"a": "1"}}),
-        Tree::Null,
-        json!({"labels": {"a": "1"}}),
-    );
+    let labelled = || json!({"labels": {"a": "1"}});
+    check(labelled(), json!({"labels": null}), json!({}));
+    check(labelled(), Tree::Null, labelled());
     check(
         json!({}),
         json!({"labels": {"a": null, "b": "1"}}),
@@ -614,11 +607,7 @@ fn real_kinds_are_patched_as_recorded() {
     let condition = |name: &str, status: &str| json!({"type": name, "status": status});
     let finalizers = |list: &[&str]| json!({"metadata": {"finalizers": list}});
     let conditions = |list: &[Tree]| json!({"status": {"conditions": list}});
-    let (a, b, c) = (
-        condition("A", "True"),
-        condition("B", "True"),
-        condition("C", "True"),
-    );
+    let [a, b, c] = ["A", "B", "C"].map(|name| condition(name, "True"));
     let table = [
         (
             deployment,

@@ -1,16 +1,20 @@
-//! The class that claims and ingresses get which name none: the one that is marked as the default.
+//! Sets the default class of claims and ingresses that name none (DefaultStorageClass,
+//! DefaultIngressClass).
 
 use kinds::Tree;
 
 use crate::view::StoreView;
 use crate::{object, record, tree};
 
-/// Where the classes are, how they are marked, and what names them in the object.
+/// A kind of class, and the field that refers to it.
 pub(super) struct Defaulted {
+    /// Prefix of the classes' keys in the store.
     classes: &'static str,
+    /// The annotation of a default class.
     mark: &'static str,
+    /// The field of the object's spec.
     field: &'static str,
-    /// The annotation that named the class before the field did.
+    /// The older annotation, which has the meaning of the field.
     annotation: &'static str,
 }
 
@@ -29,7 +33,7 @@ pub(super) const INGRESS: Defaulted = Defaulted {
     annotation: "kubernetes.io/ingress.class",
 };
 
-/// Names the default class where none is named. Of several defaults the youngest counts.
+/// Sets the default class if the object names none. Of several defaults, the newest applies.
 pub(super) fn mutate(view: &impl StoreView, defaulted: &Defaulted, object: &mut Tree) {
     let is_named = !tree::at(object, &["spec", defaulted.field]).is_null()
         || !tree::at(object, &["metadata", "annotations", defaulted.annotation]).is_null();
@@ -42,7 +46,8 @@ pub(super) fn mutate(view: &impl StoreView, defaulted: &Defaulted, object: &mut 
     let marked = classes
         .filter(|class| tree::text(class, &["metadata", "annotations", defaulted.mark]) == "true");
     let age = |class: &Tree| object::meta_text(class, "creationTimestamp").to_owned();
-    // Records come in the order of their names, and the first of several maxima is wanted.
+    // Records are sorted by name, and the first of equally new classes applies. `max_by` would take
+    // the last one.
     let youngest = marked.reduce(|best, class| {
         if age(&class) > age(&best) {
             class

@@ -1,5 +1,5 @@
-//! LimitRanges of a namespace: defaults for containers that ask for nothing, and bounds for those
-//! that do.
+//! Defaults and bounds for the resources of pods from the LimitRanges of their namespace
+//! (LimitRanger).
 
 use kinds::Tree;
 use kinds::quantity::Quantity;
@@ -13,7 +13,7 @@ use crate::{object, record, tree};
 
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 
-/// The items of all LimitRanges of the target's namespace.
+/// Returns the items of all LimitRanges in the target's namespace.
 fn limits(view: &impl StoreView, target: &Target) -> Vec<Tree> {
     let prefix = key::core("limitranges", &target.namespace, "");
     view.records(&prefix)
@@ -21,7 +21,7 @@ fn limits(view: &impl StoreView, target: &Target) -> Vec<Tree> {
         .collect()
 }
 
-/// Fills in what containers leave out.
+/// Adds default requests and limits to containers, and lists them in an annotation of the pod.
 pub(super) fn mutate(view: &impl StoreView, target: &Target, pod: &mut Tree) {
     let mut notes = Vec::new();
     for limit in limits(view, target)
@@ -52,7 +52,7 @@ pub(super) fn mutate(view: &impl StoreView, target: &Target, pod: &mut Tree) {
     }
 }
 
-/// Puts the defaults that are missing; tells which.
+/// Adds the defaults that are missing and returns their names.
 fn fill(container: &mut Tree, member: &str, defaults: &Tree) -> Vec<String> {
     let mut filled = Vec::new();
     for (name, quantity) in tree::entries(defaults, &[]) {
@@ -64,7 +64,7 @@ fn fill(container: &mut Tree, member: &str, defaults: &Tree) -> Vec<String> {
     filled
 }
 
-/// 403 when a container or the whole pod is outside of the bounds.
+/// Returns 403 when a container or the whole pod is outside the bounds.
 pub(super) fn validate(view: &impl StoreView, target: &Target, pod: &Tree) -> Result<(), Refusal> {
     let mut faults = Vec::new();
     for limit in &limits(view, target) {

@@ -1,5 +1,5 @@
-//! Nothing new comes into a namespace that is not there or is on its way out, and the system's own
-//! namespaces stay.
+//! Checks of namespaces (NamespaceLifecycle). Objects cannot be created in a missing or terminating
+//! namespace, and the system namespaces cannot be deleted.
 
 use kinds::status::{GroupResource, Status, StatusCause};
 
@@ -16,10 +16,10 @@ const NAMESPACES: GroupResource<'static> = GroupResource {
     group: "",
     resource: "namespaces",
 };
-/// Namespaces that nobody may delete.
+/// Namespaces that cannot be deleted.
 const IMMORTAL: &[&str] = &["default", "kube-system", "kube-public"];
 
-/// 404 when the target's namespace is not there, 403 when it is being deleted.
+/// Returns 404 when the target's namespace does not exist, and 403 when it is being deleted.
 pub(crate) fn check(view: &impl StoreView, target: &Target) -> Result<(), Refusal> {
     if target.namespace.is_empty() {
         return Ok(());
@@ -55,7 +55,7 @@ fn terminating(target: &Target) -> Refusal {
     status.into()
 }
 
-/// 403 for a namespace that must stay.
+/// Returns 403 for the deletion of a system namespace.
 pub(crate) fn check_delete(target: &Target) -> Result<(), Refusal> {
     if namespace::is_namespace(&target.resource) && IMMORTAL.contains(&target.name.as_str()) {
         return Err(Status::forbidden(

@@ -1,4 +1,4 @@
-//! The number behind a pod's `priorityClassName`.
+//! Sets the priority of pods from their `priorityClassName` (Priority).
 
 use kinds::Tree;
 use kinds::status::Status;
@@ -13,7 +13,8 @@ use crate::{object, record, tree};
 
 const CLASSES: &str = "priorityclasses.scheduling.k8s.io/";
 
-/// Looks the class up, or takes the default one, and writes priority and preemption policy.
+/// Sets the priority and preemption policy from the named class, or else from the default class.
+/// Returns 403 when the class is missing or the pod has other values.
 pub(super) fn mutate(
     view: &impl StoreView,
     target: &Target,
@@ -50,7 +51,7 @@ pub(super) fn mutate(
     Ok(())
 }
 
-/// 403 for a class that is to be the default beside another one.
+/// Returns 403 when a class is marked as the default and another class already is.
 pub(super) fn validate_class(
     view: &impl StoreView,
     target: &Target,
@@ -82,7 +83,8 @@ fn named(view: &impl StoreView, target: &Target, pod: &Tree, name: &str) -> Resu
         })
 }
 
-/// Of several defaults the lowest counts, so that nobody is raised by an accident.
+/// Returns the default class. Of several, the one with the lowest value applies: another default
+/// cannot raise priorities by accident.
 fn default_class(view: &impl StoreView, trees: &TreeCache) -> Option<Tree> {
     let classes = view.records(CLASSES).map(|class| class_tree(trees, &class));
     classes

@@ -1,5 +1,5 @@
-//! Whether the node of a pod can give what a resize asks for. What other pods of the node have is
-//! the node agent's matter; more than the whole node is refused here.
+//! Refuses resizes of pods that exceed the whole node. The node agent accounts for the node's other
+//! pods.
 
 use kinds::Tree;
 use kinds::quantity::Quantity;
@@ -11,7 +11,8 @@ use crate::target::Target;
 use crate::view::StoreView;
 use crate::{record, tree};
 
-/// 403 for a resize that asks for more than the pod's node has, or whose node cannot resize.
+/// Returns 403 when a resize requests more than the node's allocatable resources, or when the node
+/// is missing or cannot resize pods. Unassigned and unchanged pods pass.
 pub(super) fn validate(
     view: &impl StoreView,
     target: &Target,
@@ -32,7 +33,7 @@ pub(super) fn validate(
     })
 }
 
-/// Why a node does not take a pod with these resources, if so.
+/// Returns the reason why the node cannot run a pod with these resources, if any.
 fn obstacle(node: &Tree, pod: &Tree) -> Option<String> {
     let amount = |name: &str| quantity(tree::at(node, &["status", "allocatable", name]));
     let (cpu, memory) = (amount("cpu").milli_value(), amount("memory").value());
@@ -58,8 +59,8 @@ fn obstacle(node: &Tree, pod: &Tree) -> Option<String> {
     })
 }
 
-/// How much of a resource a pod asks for at most at one time. Sidecars run beside everything that
-/// is started after them, other init containers one after the other.
+/// Returns the maximum of a resource that a pod requests at one time, with its overhead. Sidecars
+/// add to all containers that start after them; other init containers run one at a time.
 fn requested(pod: &Tree, resource: &str) -> Quantity {
     let of = |holder: &Tree| quantity(tree::at(holder, &["resources", "requests", resource]));
     let (mut sidecars, mut start) = (Quantity::default(), Quantity::default());
@@ -83,7 +84,7 @@ fn requested(pod: &Tree, resource: &str) -> Quantity {
     wanted + quantity(tree::at(pod, &["spec", "overhead", resource]))
 }
 
-/// A quantity; nothing where there is none.
+/// Parses a quantity; a missing or invalid value is zero.
 fn quantity(value: &Tree) -> Quantity {
     value
         .as_str()
@@ -98,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sidecars_count_beside_the_containers_and_init_containers_alone() {
+    fn sidecars_add_to_later_containers_and_init_containers_run_one_at_a_time() {
         let of = |cpu: &str| json!({"requests": {"cpu": cpu}});
         let pod = json!({"spec": {
             "initContainers": [
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_asked_for_all_that_it_lacks() {
+    fn the_error_lists_every_resource_that_the_node_lacks() {
         let node = json!({
             "metadata": {"name": "n", "labels": {"kubernetes.io/os": "linux"}},
             "status": {"allocatable": {"cpu": "2", "memory": "1Ki"}},

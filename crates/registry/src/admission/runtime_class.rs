@@ -1,4 +1,4 @@
-//! What the runtime class of a pod adds to it: overhead, and where such pods can run.
+//! Sets the overhead, node selector and tolerations of pods by their runtime class (RuntimeClass).
 
 use kinds::Tree;
 use kinds::status::Status;
@@ -11,7 +11,8 @@ use crate::{object, record, tree};
 
 const CLASSES: &str = "runtimeclasses.node.k8s.io/";
 
-/// Fills in what the class of a pod says, and refuses what contradicts it.
+/// Sets the fields of a pod from its class. Returns 403 when the class is missing or the pod
+/// contradicts it.
 pub(super) fn mutate(
     view: &impl StoreView,
     target: &Target,
@@ -58,7 +59,7 @@ fn class(view: &impl StoreView, target: &Target, pod: &Tree) -> Result<Option<Tr
     found.ok_or_else(missing).map(Some)
 }
 
-/// The overhead is the class's to say.
+/// Sets the overhead of the class. Returns 403 when the pod has another one.
 fn overhead(target: &Target, pod: &mut Tree, fixed: &Tree) -> Result<(), Refusal> {
     let given = tree::at(pod, &["spec", "overhead"]);
     if tree::is_empty(given) {
@@ -74,7 +75,7 @@ fn overhead(target: &Target, pod: &mut Tree, fixed: &Tree) -> Result<(), Refusal
             "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead",
         ));
     }
-    // Quantities have one spelling by now.
+    // Quantities are in canonical form here, so equal amounts are equal strings.
     if tree::entries(given, &[]) == tree::entries(fixed, &[]) {
         return Ok(());
     }

@@ -1,5 +1,5 @@
-//! Every pod runs as some service account; unless it does not want one, it gets a volume with the
-//! account's token, the cluster's certificate and its namespace.
+//! Sets the service account of pods (ServiceAccount). Unless the pod or the account opts out, the
+//! pod gets a volume with a token of the account, the cluster's certificate and the namespace.
 
 use std::time::Duration;
 
@@ -17,16 +17,18 @@ use crate::view::StoreView;
 use crate::{Registry, record, tree};
 
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// The life of a projected token, as Kubernetes has it: an hour and a little, so that it can be
-/// told apart from one that somebody asked for.
+/// Lifetime of a projected token. As in Kubernetes, it is not exactly an hour, which distinguishes
+/// these tokens from those that clients request.
 const TOKEN_SECONDS: i64 = 3607;
-/// How long the first pods of a new namespace wait for the account that a controller makes.
+/// How long the first pods of a new namespace wait for the controller to create the account.
 const DEFAULT_ACCOUNT_WAIT: Duration = Duration::from_secs(1);
-/// A pod that the node agent made from a file says so, and gets no account.
+/// Annotation of mirror pods, which the node agent creates from files. They get no account.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
 impl Registry {
-    /// Waits a little for the default account of a namespace that has just been made.
+    /// Waits for the default account of a new namespace, for at most `DEFAULT_ACCOUNT_WAIT`.
+    ///
+    /// Returns at once when the account exists or the pod names another one.
     pub(crate) async fn await_default_account(&self, target: &Target, pod: &Tree) {
         if target.stored.group_and_plural() != ("", "pods") || account_of(pod) != "default" {
             return;
@@ -55,7 +57,8 @@ fn account_of(pod: &Tree) -> &str {
         .unwrap_or("default")
 }
 
-/// Names the account, and mounts its token.
+/// Sets the account of a pod and mounts its token. Returns 403 when the account does not exist.
+/// Mirror pods are left unchanged.
 pub(crate) fn mutate(
     registry: &Registry,
     view: &impl StoreView,
@@ -93,7 +96,8 @@ fn missing(target: &Target, pod: &Tree, name: &str) -> Refusal {
     .into()
 }
 
-/// The pod decides, then the account; nobody said anything: yes.
+/// Returns true when the token is mounted. The pod's field has precedence over the account's, and
+/// the default is true.
 fn wants_token(pod: &Tree, account: &Tree) -> bool {
     let asked = tree::at(pod, &["spec", "automountServiceAccountToken"]).as_bool();
     asked
@@ -105,7 +109,7 @@ fn wants_token(pod: &Tree, account: &Tree) -> bool {
         .unwrap_or(true)
 }
 
-/// True when every container has brought something to that place itself.
+/// Returns true when every container already has a mount at the token path.
 fn has_token(pod: &Tree) -> bool {
     let mounted = |container: &Tree| {
         tree::list(container, &["volumeMounts"])
@@ -157,7 +161,7 @@ fn volume(name: &str) -> Tree {
     ]}})
 }
 
-/// A pod that names no secrets for pulling images gets its account's.
+/// Copies the image pull secrets of the account to a pod that has none.
 fn add_pull_secrets(pod: &mut Tree, account: &Tree) {
     if !tree::list(pod, &["spec", "imagePullSecrets"]).is_empty() {
         return;
@@ -178,7 +182,7 @@ fn account_tree(trees: &TreeCache, account: &Record) -> Tree {
     )
 }
 
-/// Appends to a list, made where it is missing.
+/// Appends an item to a list member, which is created if it is missing.
 pub(super) fn push(parent: &mut Tree, member: &str, item: Tree) {
     let list = tree::ensure(parent, &[])
         .entry(member)

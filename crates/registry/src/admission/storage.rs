@@ -1,10 +1,10 @@
-//! Volumes and claims are held back from removal while something uses them.
+//! Finalizers that keep volumes and claims in use from removal (StorageObjectInUseProtection).
 
 use kinds::Tree;
 
 use crate::object;
 
-/// Adds the finalizer that the protection controller takes away.
+/// Adds a finalizer if it is missing. The protection controller removes it.
 pub(super) fn protect(object: &mut Tree, finalizer: &str) {
     let mut finalizers: Vec<String> = object::finalizers(object)
         .into_iter()

@@ -1,5 +1,4 @@
-//! A pod that says nothing about nodes that are not ready or cannot be reached stays on them for
-//! five minutes.
+//! Default tolerations of pods for unready and unreachable nodes (DefaultTolerationSeconds).
 
 use std::sync::LazyLock;
 
@@ -13,9 +12,10 @@ const KEYS: &[&str] = &[
     "node.kubernetes.io/not-ready",
     "node.kubernetes.io/unreachable",
 ];
+/// How long a pod stays on such a node, in seconds.
 const SECONDS: i64 = 300;
 
-/// One for each key. Copies of them share what they are made of.
+/// One toleration for each key. Clones share their contents.
 static TOLERATIONS: LazyLock<Vec<Tree>> = LazyLock::new(|| {
     let toleration = |key| {
         json!({"key": key, "operator": "Exists", "effect": "NoExecute",
@@ -24,7 +24,7 @@ static TOLERATIONS: LazyLock<Vec<Tree>> = LazyLock::new(|| {
     KEYS.iter().map(toleration).collect()
 });
 
-/// Adds the tolerations that are missing.
+/// Adds a toleration for each key that the pod does not tolerate yet.
 pub(super) fn mutate(pod: &mut Tree) {
     for (key, toleration) in KEYS.iter().zip(&*TOLERATIONS) {
         let tolerated = tree::list(pod, &["spec", "tolerations"])
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_tolerated_already_is_left_alone() {
+    fn existing_tolerations_are_not_duplicated() {
         let mut pod = json!({"spec": {"tolerations": [{"operator": "Exists"}]}});
         mutate(&mut pod);
         assert_eq!(pod["spec"]["tolerations"], json!([{"operator": "Exists"}]));

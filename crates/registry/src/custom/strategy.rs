@@ -1,4 +1,4 @@
-//! The rules of a custom kind, as its definition gives them.
+//! The strategy of custom kinds: defaulting, validation and generations by their definitions.
 
 use kinds::Tree;
 use kinds::facts::Type;
@@ -10,12 +10,13 @@ use crate::schema::{default, validate};
 use crate::strategy::{FieldNames, ScalePaths, Strategy, StrategyContext};
 use crate::tree::{at, carry};
 
-/// Members of which the generation does not tell.
+/// Returns true for members that count for the generation.
 fn is_content(name: &str, has_status: bool) -> bool {
     name != "metadata" && !(has_status && name == "status")
 }
 
-/// The status of a custom kind is written without its metadata, versions and managers excepted.
+/// Restores the stored metadata in a write to the status subresource. `resourceVersion` and
+/// `managedFields` keep the values of the request.
 fn keep_metadata(new: &mut Tree, old: &Tree) {
     let sent = std::mem::take(&mut new["metadata"]);
     new["metadata"] = at(old, &["metadata"]).clone();

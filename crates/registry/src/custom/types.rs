@@ -1,4 +1,4 @@
-//! How the fields of custom kinds are owned under apply, made from their schemas.
+//! Types for server-side apply of custom kinds, built from their schemas.
 
 use kinds::CUSTOM_OBJECT;
 use kinds::apply::{CustomField, CustomShape, CustomType};
@@ -6,7 +6,7 @@ use kinds::facts::{ListType, Shape};
 
 use crate::schema::{Additional, Kind, ListKind, Schema};
 
-/// The fields that every object has, as the table of facts describes them.
+/// Returns the fields that every object has, as `CUSTOM_OBJECT` declares them.
 fn own_fields() -> Vec<CustomField> {
     CUSTOM_OBJECT
         .fields
@@ -18,13 +18,13 @@ fn own_fields() -> Vec<CustomField> {
         .collect()
 }
 
-/// Returns the type by which an object's fields are owned; `None` when the schema leaves the root
-/// open.
+/// Returns the type for server-side apply. Returns `None` when the root of the schema preserves
+/// unknown fields.
 pub(super) fn owned(schema: &Schema) -> Option<CustomType> {
     (!schema.preserve).then(|| CustomType::new(with_own_fields(schema), false))
 }
 
-/// The fields that every object has, then those of the schema.
+/// Returns the fields that every object has, followed by those of the schema.
 fn with_own_fields(schema: &Schema) -> Vec<CustomField> {
     let mut fields = own_fields();
     let own: Vec<&str> = CUSTOM_OBJECT
@@ -90,7 +90,7 @@ fn object(schema: &Schema) -> CustomShape {
             };
             CustomShape::Object(CustomType::new(fields, schema.atomic))
         }
-        // Members that no schema describes are owned one by one, each as a whole.
+        // Managers own undeclared members one by one, each as a whole.
         Additional::Any | Additional::None => CustomShape::Map(Box::new(any())),
     }
 }

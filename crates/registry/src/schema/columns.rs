@@ -1,23 +1,22 @@
-//! Columns that a definition adds to the tables of its objects, and the simple JSONPath by which
-//! they find their cells.
+//! Printer columns of custom kinds, and the subset of JSONPath that selects their cells.
 
 use kinds::Tree;
 use kinds::tree::json;
 
 use crate::tree::{int, list, text};
 
-/// One column after the name.
+/// A table column after the name column.
 #[derive(Debug)]
 pub struct Column {
-    /// Its head.
+    /// The heading.
     pub name: String,
     /// `string`, `integer`, `number`, `boolean` or `date`.
     pub kind: String,
-    /// For example `int32`; mostly empty.
+    /// The OpenAPI format, for example `int32`; empty when not set.
     pub format: String,
-    /// What it shows.
+    /// The description that clients get in the table.
     pub description: String,
-    /// 0: always shown; more: only wide.
+    /// Clients show columns of priority 0 always, and others in wide output only.
     pub priority: i64,
     path: Vec<Step>,
 }
@@ -28,15 +27,15 @@ enum Step {
     Member(String),
     Index(i64),
     All,
-    /// Items whose member at a path equals a value.
+    /// The items of a list whose member at this path equals this value.
     Where(Vec<String>, Tree),
-    /// Nobody is led anywhere by what cannot be understood.
+    /// A step that cannot be parsed; it selects nothing.
     Nowhere,
 }
 
 const AGE_TEXT: &str = "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
 
-/// The columns of a version; without any, the age.
+/// Returns the columns of a version. A version without columns gets the age.
 pub(crate) fn columns(version: &Tree) -> Vec<Column> {
     let listed = list(version, &["additionalPrinterColumns"]);
     if listed.is_empty() {
@@ -66,13 +65,14 @@ pub(crate) fn columns(version: &Tree) -> Vec<Column> {
     listed.iter().map(column).collect()
 }
 
-/// True for a path that [`cell`] can follow.
+/// Returns true for a path that [`cell`] supports.
 pub(crate) fn is_path(path: &str) -> bool {
     !path.is_empty() && !parse(path).contains(&Step::Nowhere)
 }
 
-/// The cell of an object in a column; `age` shows how long ago something was, in seconds since
-/// 1970. Null when there is nothing to show.
+/// Returns the cell of an object in a column. `age` renders the time since a timestamp, which is in
+/// seconds since 1970. The cell is null when the path selects nothing or the value has another type
+/// than the column.
 #[must_use]
 pub fn cell(column: &Column, object: &Tree, age: impl Fn(i64) -> String) -> Tree {
     let found = follow(object, &column.path);
@@ -154,7 +154,7 @@ fn one_step<'a>(value: &'a Tree, step: &Step) -> Vec<&'a Tree> {
     }
 }
 
-/// Reads `.a.b[0].c[?(@.type=="Ready")]['d.e']`.
+/// Parses a path such as `.a.b[0].c[?(@.type=="Ready")]['d.e']`.
 fn parse(path: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut rest = path.trim().trim_start_matches('{').trim_end_matches('}');
@@ -181,7 +181,7 @@ fn parse(path: &str) -> Vec<Step> {
     steps
 }
 
-/// Where the bracket closes; those inside of quotes do not count.
+/// Returns the offset of the closing bracket. Brackets inside quotes are skipped.
 fn closing(text: &str) -> Option<usize> {
     let mut quote = None;
     for (at, letter) in text.char_indices() {
@@ -196,7 +196,7 @@ fn closing(text: &str) -> Option<usize> {
     None
 }
 
-/// A name up to the next dot or bracket; a backslash takes the meaning of either.
+/// Splits off the name before the next dot or bracket. A backslash escapes the next character.
 fn member(text: &str) -> (String, &str) {
     let mut name = String::new();
     let mut letters = text.char_indices();

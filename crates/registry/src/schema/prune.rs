@@ -1,17 +1,18 @@
-//! Dropping what a schema does not know, and filling in what it names as defaults.
+//! Removes unknown fields from custom objects and adds the defaults of their schemas.
 
 use kinds::Tree;
 use kinds::tree::Map;
 
 use super::{Additional, Schema};
 
-/// At most so many unknown fields are told of one object.
+/// Upper bound on the unknown fields reported for one object.
 const MAX_UNKNOWN: usize = 100;
 
-/// The members that every object has and no schema describes.
+/// Members of every object that schemas need not declare.
 const OWN: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
-/// Drops members that the schema does not know; their paths are put into `unknown`.
+/// Removes the members that the schema does not declare and adds their paths to `unknown`. Beyond
+/// `MAX_UNKNOWN` paths, members are removed without a report.
 pub(crate) fn prune(object: &mut Tree, schema: &Schema, unknown: &mut Vec<String>) {
     prune_at(object, schema, true, "", unknown);
 }
@@ -68,7 +69,7 @@ fn prune_members(
     });
 }
 
-/// Fills in defaults. A null that the schema does not allow counts as absent.
+/// Adds defaults for absent members. A null is removed first if its schema is not nullable.
 pub(crate) fn default(value: &mut Tree, schema: &Schema) {
     match value {
         Tree::Object(members) => {
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_schema_does_not_know_is_dropped_and_named() {
+    fn unknown_fields_are_removed_and_reported() {
         let mut object = json!({"kind": "K", "metadata": {"name": "n"}, "extra": 1, "spec": {
             "replica": 2, "free": {"any": {"deep": 1}, "known": {"not": 1}}, "labels": {"a": "b"},
             "parts": [{"size": 1}, {"color": 2}]}});
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_fill_what_is_absent_or_null() {
+    fn absent_and_null_members_get_defaults() {
         for (given, expected) in [
             (json!({"spec": {}}), json!({"spec": {"replicas": 1}})),
             (

@@ -1,12 +1,13 @@
-//! Judging an object by its schema, in upstream's words.
+//! Validation of custom objects by their schemas, with upstream's messages.
 
 use kinds::Tree;
 use kinds::status::{FieldError, FieldFault};
 
 use super::{Kind, ListKind, Schema};
 
-/// Faults of an object. What an update leaves as it was in `old` is not judged again, so that an
-/// object from before a schema became stricter can still be changed elsewhere.
+/// Returns the faults of an object. On update, values that equal those of `old` are not validated
+/// again (ratcheting): a client can update an object that was stored before its schema became
+/// stricter.
 pub(crate) fn validate(object: &Tree, old: Option<&Tree>, schema: &Schema) -> Vec<FieldError> {
     let mut faults = Vec::new();
     value(object, old, schema, "", &mut faults);
@@ -236,7 +237,7 @@ fn members(
         faults.push(FieldError::required(join(path, name), ""));
     }
     let Tree::Object(found) = here else { return };
-    // Metadata has rules of its own; a schema may only narrow it, which nearly nobody does.
+    // Metadata is not skipped: its own rules apply elsewhere, and a schema may restrict it further.
     for (name, member) in found {
         if let Some(inner) = schema.member(name) {
             value(
@@ -271,7 +272,7 @@ fn list(
         .unwrap_or_default();
     if let Some(inner) = &schema.items {
         for (index, item) in items.iter().enumerate() {
-            // Items that have moved are compared by their keys.
+            // Items of a map list may move; their keys identify the old value.
             let old = match schema.list {
                 ListKind::Map => before
                     .iter()
@@ -296,7 +297,7 @@ fn list(
     }
 }
 
-/// What tells an item of a list of type map from the others.
+/// Returns the members of an item that identify it in a list of type map.
 fn key_of(item: &Tree, schema: &Schema) -> Tree {
     let keys = schema
         .keys
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn each_demand_of_a_schema_has_its_words() {
+    fn faults_have_the_messages_of_the_api() {
         let schema = json!({"type": "object", "required": ["image"], "properties": {
             "image": {"type": "string", "minLength": 2, "maxLength": 4, "pattern": "^[a-z]*$"},
             "replicas": {"type": "integer", "minimum": 1, "maximum": 10},
@@ -456,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_update_leaves_alone_is_not_judged_again() {
+    fn unchanged_values_are_not_validated_on_update() {
         let schema = Schema::parse(
             &json!({"type": "object", "properties": {"spec": {"type": "object",
             "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}}}}),
