@@ -110,7 +110,7 @@ pub(crate) fn decode(
         };
         return Ok(DecodedObject { tree, warnings });
     }
-    decode_and_tell(body, expected, validation)
+    decode_with_reasons(body, expected, validation)
 }
 
 /// Returns true when an object has the expected kind, or names no kind.
@@ -130,7 +130,7 @@ fn name_kind(object: &mut Tree, expected: ExpectedKind<'_>) {
 }
 
 /// Decodes a body in upstream's order of steps, so that errors have upstream's messages.
-fn decode_and_tell(
+fn decode_with_reasons(
     body: &Body,
     expected: ExpectedKind<'_>,
     validation: FieldValidation,

@@ -91,7 +91,7 @@ pub(crate) struct Bound {
 /// Limits on the sizes of strings (in characters), lists and maps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    pub(crate) letters: Option<usize>,
+    pub(crate) characters: Option<usize>,
     pub(crate) items: Option<usize>,
     pub(crate) members: Option<usize>,
 }
@@ -158,12 +158,12 @@ impl Schema {
                 .as_f64()
                 .filter(|factor| *factor > 0.0),
             least: Counts {
-                letters: count("minLength"),
+                characters: count("minLength"),
                 items: count("minItems"),
                 members: count("minProperties"),
             },
             most: Counts {
-                letters: count("maxLength"),
+                characters: count("maxLength"),
                 items: count("maxItems"),
                 members: count("maxProperties"),
             },

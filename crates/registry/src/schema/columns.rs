@@ -184,12 +184,12 @@ fn parse(path: &str) -> Vec<Step> {
 /// Returns the offset of the closing bracket. Brackets inside quotes are skipped.
 fn closing(text: &str) -> Option<usize> {
     let mut quote = None;
-    for (at, letter) in text.char_indices() {
+    for (at, character) in text.char_indices() {
         match quote {
-            Some(open) if letter == open => quote = None,
+            Some(open) if character == open => quote = None,
             Some(_) => {}
-            None if matches!(letter, '\'' | '"') => quote = Some(letter),
-            None if letter == ']' => return Some(at),
+            None if matches!(character, '\'' | '"') => quote = Some(character),
+            None if character == ']' => return Some(at),
             None => {}
         }
     }
@@ -199,12 +199,12 @@ fn closing(text: &str) -> Option<usize> {
 /// Splits off the name before the next dot or bracket. A backslash escapes the next character.
 fn member(text: &str) -> (String, &str) {
     let mut name = String::new();
-    let mut letters = text.char_indices();
-    while let Some((at, letter)) = letters.next() {
-        match letter {
-            '\\' => name.extend(letters.next().map(|(_, letter)| letter)),
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '\\' => name.extend(characters.next().map(|(_, character)| character)),
             '.' | '[' => return (name, &text[at..]),
-            _ => name.push(letter),
+            _ => name.push(character),
         }
     }
     (name, "")

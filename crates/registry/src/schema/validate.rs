@@ -94,8 +94,8 @@ fn kind_of(value: &Tree) -> &'static str {
 }
 
 fn check_text(text: &str, schema: &Schema, invalid: &mut impl FnMut(String)) {
-    let letters = text.chars().count();
-    if let Some(least) = schema.least.letters.filter(|least| letters < *least) {
+    let characters = text.chars().count();
+    if let Some(least) = schema.least.characters.filter(|least| characters < *least) {
         invalid(format!("should be at least {least} chars long"));
     }
     if let Some(pattern) = schema
@@ -141,7 +141,7 @@ fn check_sizes(here: &Tree, schema: &Schema, path: &str, faults: &mut Vec<FieldE
         Tree::String(text) => {
             if let Some(most) = schema
                 .most
-                .letters
+                .characters
                 .filter(|most| text.chars().count() > *most)
             {
                 faults.push(FieldError::too_long(path, most));
@@ -218,8 +218,8 @@ fn is_cidr(text: &str) -> bool {
 }
 
 fn is_uuid(text: &str) -> bool {
-    let hex: String = text.chars().filter(|letter| *letter != '-').collect();
-    hex.len() == 32 && hex.chars().all(|letter| letter.is_ascii_hexdigit())
+    let hex: String = text.chars().filter(|character| *character != '-').collect();
+    hex.len() == 32 && hex.chars().all(|character| character.is_ascii_hexdigit())
 }
 
 fn members(
