@@ -1,13 +1,13 @@
 //! Metrics, log lines, events and warnings about evictions.
 //!
-//! Nothing here decides, delays or fails a request. An eviction only increments counters and, if it
-//! is refused, adds an entry to a bounded table. [`Registry::observe`] runs beside the requests,
-//! watches the store and writes the events. Metrics are rendered when they are scraped.
+//! This module does not decide, delay or fail requests. An eviction only increments counters and,
+//! if it is refused, adds an entry to a bounded table. [`Registry::observe`] runs concurrently with
+//! the requests: it watches the store and writes the events. Metrics are rendered when they are
+//! scraped.
 //!
 //! Data flow: `pod/eviction.rs` fills an [`Observation`] and passes it to [`Registry::observed`]
-//! with
-//! the answer; `counts` counts, `notices` collects the events that `tell` writes. `advice` checks a
-//! budget that was just written. `render` renders the metrics.
+//! with the answer. `counts` counts it. `pending` collects the events that `events` writes.
+//! `advice` checks a budget that was just written. `render` renders the metrics.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,16 +20,16 @@ use tokio::time::Instant;
 
 mod advice;
 mod counts;
+mod events;
 mod histogram;
-mod notices;
 mod outcome;
+mod pending;
 mod render;
-mod tell;
 
 use self::counts::Counts;
 use self::histogram::Histogram;
-use self::notices::Notices;
 use self::outcome::Outcome;
+use self::pending::PendingEvents;
 use crate::Registry;
 use crate::facts::{BudgetFacts, PodFacts};
 use crate::key;
@@ -38,28 +38,29 @@ use crate::request::Refusal;
 use crate::resource::ResourceRef;
 use crate::target::Target;
 
-/// The most evicted pods whose end is awaited at the same time. The end of further ones is not
-/// measured.
-const MAX_LEAVING: usize = 50_000;
+/// The maximum number of evicted pods whose removal is awaited at the same time. The removal of
+/// further pods is not measured.
+const MAX_AWAITED: usize = 50_000;
 
-/// The upper bounds of the buckets of lags, in milliseconds.
-const LAGS_MS: [u32; 13] = [
+/// The upper bounds of the buckets of the lag histograms, in milliseconds.
+const LAG_BOUNDS_MS: [u32; 13] = [
     1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 10_000, 60_000,
 ];
 
-/// What an eviction read. The eviction fills it in; it is evaluated with the answer.
+/// The objects that an eviction read. The eviction fills it in and passes it to
+/// [`Registry::observed`].
 #[derive(Debug, Default)]
 pub(crate) struct Observation {
     /// True when the eviction was a dry run.
     pub(crate) dry_run: bool,
     /// The pod, if it was found.
     pub(crate) pod: Option<Arc<Record>>,
-    /// The budgets that select it.
+    /// The budgets that select the pod.
     pub(crate) budgets: Vec<Arc<Record>>,
 }
 
 impl Observation {
-    /// Returns the names of the budgets, joined by commas; mostly there is one.
+    /// Returns the names of the budgets, separated by commas. Usually there is at most one.
     fn budget_names(&self) -> String {
         let names: Vec<&str> = self
             .budgets
@@ -74,16 +75,19 @@ impl Observation {
 #[derive(Debug)]
 pub(crate) struct Observer {
     counts: Counts,
+    /// The time from a granted eviction to the removal of the pod.
     to_gone: Histogram,
+    /// The time from a change of a budget's spec to the status that has observed it.
     status_lag: Histogram,
-    ///  How far the status of budgets was behind their pods, as the disruption controller measures
-    /// it.
+    /// The time from a change of a pod to the status of its budget, as measured by the disruption
+    /// controller.
     pod_lag: Histogram,
-    /// The times at which evictions were granted whose pods still exist, by the uid of the pod.
-    leaving: Mutex<HashMap<String, Instant>>,
-    notices: Notices,
-    /// True while [`Registry::observe`] runs. Otherwise nothing is collected that only it removes.
-    following: AtomicBool,
+    /// The pods that were evicted and still exist: the time of the eviction by the uid of the pod.
+    awaited: Mutex<HashMap<String, Instant>>,
+    pending: PendingEvents,
+    /// True while [`Registry::observe`] runs. While it does not, entries that only it removes are
+    /// not collected.
+    observing: AtomicBool,
 }
 
 impl Default for Observer {
@@ -94,49 +98,50 @@ impl Default for Observer {
                 5, 50, 100, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 45_000, 60_000,
                 120_000, 600_000,
             ]),
-            status_lag: Histogram::new(&LAGS_MS),
-            pod_lag: Histogram::new(&LAGS_MS),
-            leaving: Mutex::default(),
-            notices: Notices::default(),
-            following: AtomicBool::new(false),
+            status_lag: Histogram::new(&LAG_BOUNDS_MS),
+            pod_lag: Histogram::new(&LAG_BOUNDS_MS),
+            awaited: Mutex::default(),
+            pending: PendingEvents::default(),
+            observing: AtomicBool::new(false),
         }
     }
 }
 
-/// Ends the collection when the future of [`Registry::observe`] is dropped.
-struct Following<'a>(&'a AtomicBool);
+/// Clears [`Observer::observing`] when the future of [`Registry::observe`] is dropped.
+struct ObservingGuard<'a>(&'a AtomicBool);
 
-impl Drop for Following<'_> {
+impl Drop for ObservingGuard<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Relaxed);
     }
 }
 
 impl Registry {
-    ///  Measures how long evicted pods take to end, and the status of budgets to follow its spec,
-    /// and
-    /// writes events about refused evictions if the options enable them. Runs until the store is
-    /// closed. Requests are answered without it, too.
+    /// Runs the observation of evictions until the store is closed.
+    ///
+    /// Measures the time from an eviction to the removal of the pod, and from a change of a
+    /// budget's spec to its status. Writes events about refused evictions if the options enable
+    /// them. Requests are answered whether or not this runs.
     pub async fn observe(&self) {
         let observer = self.observer();
-        observer.following.store(true, Ordering::Relaxed);
-        let _following = Following(&observer.following);
+        observer.observing.store(true, Ordering::Relaxed);
+        let _guard = ObservingGuard(&observer.observing);
         tokio::select! {
             () = self.follow("", "pods", |event| observer.pod_changed(event)) => {}
             () = self.follow_budgets() => {}
-            () = self.tell() => {}
+            () = self.write_refusal_events() => {}
         }
     }
 
-    ///  Records how long the status of a budget lagged behind its pods. Only the disruption
-    /// controller
-    /// knows it: the store cannot see which change of a pod a status has counted.
+    /// Records how long the status of a budget lagged behind its pods.
+    ///
+    /// The disruption controller calls this: the store does not know which change of a pod a status
+    /// has counted.
     pub fn record_budget_status_lag(&self, lag: Duration) {
         self.observer().pod_lag.observe(lag);
     }
 
-    ///  Counts and logs an eviction that has been answered; `refusal` is the answer if it was
-    /// refused.
+    /// Counts and logs an answered eviction. `refusal` is the answer if the eviction was refused.
     pub(crate) fn observed(
         &self,
         target: &Target,
@@ -147,8 +152,8 @@ impl Registry {
         let refused = refusal.map(|refusal| &*refusal.status);
         let outcome = outcome::of(observation, refused);
         let budget = observation.budget_names();
-        // Requests for namespaces that do not exist get no series, or clients could create any
-        // number of them.
+        // Requests for namespaces that do not exist get no series of their own. Otherwise clients
+        // could create any number of series.
         let known = observation.pod.is_some()
             || self
                 .store()
@@ -171,37 +176,40 @@ impl Registry {
             "eviction answered"
         );
         match refused {
-            None if outcome == Outcome::Allowed => self.await_end(target, observation),
+            None if outcome == Outcome::Allowed => self.await_removal(target, observation),
             Some(refused) if outcome.is_blocked() && self.options().refusal_events => {
-                observer.note_refusal(target, observation, refused)
+                observer.record_refusal(target, observation, refused)
             }
             _ => {}
         }
     }
 
-    fn await_end(&self, target: &Target, observation: &Observation) {
+    /// Starts to measure the time until an evicted pod is removed.
+    fn await_removal(&self, target: &Target, observation: &Observation) {
         let observer = self.observer();
         let Some(pod) = observation
             .pod
             .as_deref()
-            .filter(|_| observer.following.load(Ordering::Relaxed))
+            .filter(|_| observer.observing.load(Ordering::Relaxed))
         else {
             return;
         };
         let uid = uid_of(pod);
-        observer.leave(uid);
-        // A pod that needs no grace period is gone already, and the watch may have seen its end
-        // before it was awaited.
+        observer.evicted(uid);
+        // A pod without a grace period is already removed, and the watch may have delivered that
+        // event before this call.
         if self
             .store()
             .get(&target.key())
             .is_none_or(|found| found.created != pod.created)
         {
-            observer.gone(uid);
+            observer.removed(uid);
         }
     }
 
-    async fn follow(&self, group: &str, plural: &str, mut see: impl FnMut(&StoreEvent)) {
+    /// Watches a built-in kind in all namespaces and passes its events to `on_event`. Restarts the
+    /// watch when events were missed. Returns when the store is closed.
+    async fn follow(&self, group: &str, plural: &str, mut on_event: impl FnMut(&StoreEvent)) {
         let Some(resource) = kinds::resource(group, "v1", plural) else {
             return;
         };
@@ -209,7 +217,7 @@ impl Registry {
             .store()
             .watch(&key::prefix(resource, ""), self.store().revision())
         {
-            if ended(&mut watch, &mut see).await {
+            if forward_events(&mut watch, &mut on_event).await {
                 return;
             }
         }
@@ -224,30 +232,32 @@ impl Registry {
     }
 }
 
-/// Passes on all events until the watch ends; returns false when it must be started again because
-/// events were missed.
-async fn ended(watch: &mut Watch, see: &mut impl FnMut(&StoreEvent)) -> bool {
+/// Passes the events of a watch to `on_event` until the watch ends. Returns true when the store was
+/// closed, and false when events were missed and the watch must be restarted.
+async fn forward_events(watch: &mut Watch, on_event: &mut impl FnMut(&StoreEvent)) -> bool {
     loop {
         match watch.next().await {
             None => return true,
-            Some(Ok(events)) => events.iter().for_each(|event| see(event)),
+            Some(Ok(events)) => events.iter().for_each(|event| on_event(event)),
             Some(Err(Compacted { .. })) => return false,
         }
     }
 }
 
 impl Observer {
-    fn leave(&self, uid: &str) {
-        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
-        // A pod that is evicted again while it ends is measured from the first eviction.
-        if leaving.len() < MAX_LEAVING && !leaving.contains_key(uid) {
-            leaving.insert(uid.to_owned(), Instant::now());
+    /// Records that the eviction of this pod was granted now.
+    fn evicted(&self, uid: &str) {
+        let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+        // A pod that is evicted again during its termination is measured from the first eviction.
+        if awaited.len() < MAX_AWAITED && !awaited.contains_key(uid) {
+            awaited.insert(uid.to_owned(), Instant::now());
         }
     }
 
-    fn gone(&self, uid: &str) {
+    /// Records that this pod was removed now. Ignores pods that were not evicted.
+    fn removed(&self, uid: &str) {
         let since = self
-            .leaving
+            .awaited
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(uid);
@@ -258,12 +268,12 @@ impl Observer {
 
     fn pod_changed(&self, event: &StoreEvent) {
         if event.removed {
-            self.gone(uid_of(event.previous.as_ref().unwrap_or(&event.record)));
+            self.removed(uid_of(event.previous.as_ref().unwrap_or(&event.record)));
         }
     }
 
-    /// Measures how long the status of a budget lags behind its spec. `behind` holds the budgets
-    /// whose status has not observed their spec yet, and since when.
+    /// Measures how long the status of a budget lags behind its spec. `behind` maps the key of each
+    /// budget whose status has not yet observed its spec to the time of that change.
     fn budget_changed(&self, behind: &mut HashMap<Arc<str>, Instant>, event: &StoreEvent) {
         let budget: Option<&BudgetFacts> =
             ResourceRef::built_in("policy", "v1", "poddisruptionbudgets")
@@ -284,14 +294,15 @@ impl Observer {
     }
 }
 
-/// Returns the uid of a pod; empty for a record of another kind.
+/// Returns the uid of a pod, or an empty string if the record is not a pod.
 fn uid_of(pod: &Record) -> &str {
     let facts: Option<&PodFacts> = ResourceRef::built_in("", "v1", "pods")
         .and_then(|pods| record::facts(&pods, pod).of_kind());
     facts.map_or("", |pod| &pod.uid)
 }
 
-/// Returns the reason of a refusal: the causes that name a budget, or the message.
+/// Returns the reason of a refusal: the messages of its `DisruptionBudget` causes or, without such
+/// causes, the message of the status.
 fn reason(status: &Status) -> String {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     let causes: Vec<&str> = causes

@@ -1,8 +1,8 @@
-//! Warnings about a budget that was just written and that cannot do what it is for: it never allows
-//! an eviction, selects nothing, or shares pods with another budget.
+//! Warnings about a budget that was just written and does not work as intended: it never allows an
+//! eviction, selects no pods, or shares pods with another budget.
 //!
-//! [`advice`] is pure; what it looks at is read from a snapshot after the write, outside of its
-//! commit. Upstream gives no such warnings, so they are an option.
+//! [`budget_warnings`] is pure. Its input is read from a snapshot after the write was committed.
+//! Upstream returns no such warnings, so an option enables them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,45 +20,47 @@ use crate::resource::ResourceRef;
 use crate::target::Target;
 use crate::{Registry, object, tree};
 
-/// How many pods or budgets a warning names.
+/// The maximum number of pods that a warning names, and of budgets that get a warning each.
 const MAX_NAMED: usize = 3;
 
-/// What a budget demands.
+/// The limit that the spec of a budget sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Limit {
     MinAvailable(Amount),
     MaxUnavailable(Amount),
-    Nothing,
+    Unset,
 }
 
-/// A number of pods, or a part of them.
+/// An absolute number of pods, or a percentage of the expected pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Amount {
     Number(i64),
     Percent(i64),
 }
 
-/// A budget and what it meets.
+/// A budget with the pods and the other budgets that it concerns: the input of [`budget_warnings`].
 #[derive(Debug)]
-struct Facing {
+struct BudgetContext {
     limit: Limit,
-    /// Names of the live pods that it selects.
+    /// The names of the selected pods that have not ended and are not being deleted.
     pods: Vec<String>,
-    /// How many pods there should be of those.
+    /// The expected number of selected pods. It is at least the number of `pods`.
     expected: i64,
-    /// Other budgets, each with the names of the pods that both select.
+    /// The other budgets that select some of `pods`, each with the names of these pods.
     others: Vec<(String, Vec<String>)>,
 }
 
 impl Registry {
-    /// Whether writing this deserves a look afterwards.
+    /// Returns true if the answer of a write to this target gets warnings from
+    /// [`Registry::advise`].
     pub(crate) fn is_advised(&self, target: &Target) -> bool {
         self.options().budget_warnings
             && target.resource.group == "policy"
             && target.resource.plural == "poddisruptionbudgets"
     }
 
-    /// Adds to the answer of a write what should be known about the budget.
+    /// Adds warnings about the budget to the answer of its write. Returns any other answer
+    /// unchanged.
     pub(crate) fn advise(
         &self,
         namespace: &str,
@@ -69,8 +71,8 @@ impl Registry {
             let budget = record::parse(json);
             if !object::terminating(&budget) {
                 warnings.extend(
-                    look(&self.store().snapshot(), namespace, &budget)
-                        .map_or_else(Vec::new, |facing| advice(&facing)),
+                    read_context(&self.store().snapshot(), namespace, &budget)
+                        .map_or_else(Vec::new, |context| budget_warnings(&context)),
                 );
             }
         }
@@ -78,8 +80,9 @@ impl Registry {
     }
 }
 
-/// Reads what the budget meets.
-fn look(snapshot: &Snapshot, namespace: &str, budget: &Tree) -> Option<Facing> {
+/// Reads the pods and the other budgets that a budget concerns. Returns `None` if its selector is
+/// invalid.
+fn read_context(snapshot: &Snapshot, namespace: &str, budget: &Tree) -> Option<BudgetContext> {
     let pods = ResourceRef::built_in("", "v1", "pods")?;
     let budgets = ResourceRef::built_in("policy", "v1", "poddisruptionbudgets")?;
     let selector = LabelSelector::from_tree(tree::at(budget, &["spec", "selector"])).ok()?;
@@ -92,7 +95,8 @@ fn look(snapshot: &Snapshot, namespace: &str, budget: &Tree) -> Option<Facing> {
         .collect();
     let limit = limit(tree::at(budget, &["spec"]));
     let count = i64::try_from(selected.len()).unwrap_or(i64::MAX);
-    // Reading the owners of all pods costs, and more pods than there are only leave more room.
+    // Reading the owners of all pods is expensive. It matters only if the limit is tight for the
+    // existing pods: a larger number of expected pods never makes it tighter.
     let expected = if is_tight(limit, count) {
         count.max(replicas(snapshot, namespace, &selected))
     } else {
@@ -102,9 +106,9 @@ fn look(snapshot: &Snapshot, namespace: &str, budget: &Tree) -> Option<Facing> {
     let others = snapshot
         .range(&key::prefix(&budgets, namespace), None)
         .filter(|other| key::namespace_and_name(&other.key).1 != own)
-        .filter_map(|other| shared(&budgets, &pods, &other, &selected))
+        .filter_map(|other| shared_pods(&budgets, &pods, &other, &selected))
         .collect();
-    Some(Facing {
+    Some(BudgetContext {
         limit,
         pods: selected.iter().map(|pod| name_of(pod)).collect(),
         expected,
@@ -112,11 +116,12 @@ fn look(snapshot: &Snapshot, namespace: &str, budget: &Tree) -> Option<Facing> {
     })
 }
 
+/// Returns the name of the object in this record.
 fn name_of(record: &Record) -> String {
     key::namespace_and_name(&record.key).1.to_owned()
 }
 
-/// Returns false for pods that have ended or are being deleted: budgets do not protect them.
+/// Returns false for pods that have ended or are being deleted. Budgets do not protect these.
 fn is_live(pod: &Facts) -> bool {
     let facts: Option<&PodFacts> = pod.of_kind();
     facts.is_some_and(|pod| {
@@ -124,7 +129,9 @@ fn is_live(pod: &Facts) -> bool {
     })
 }
 
-fn shared(
+/// Returns the name of the other budget and the names of the selected pods that it selects too, or
+/// `None` if it selects none of them.
+fn shared_pods(
     budgets: &ResourceRef,
     pods: &ResourceRef,
     other: &Record,
@@ -140,7 +147,9 @@ fn shared(
     (!both.is_empty()).then(|| (budget.name.clone(), both))
 }
 
-/// How many pods the controllers of these pods are to keep.
+/// Returns the sum of `spec.replicas` of the controllers that own these pods. Counts each
+/// controller once. Controllers other than ReplicaSets, StatefulSets and ReplicationControllers do
+/// not count.
 fn replicas(snapshot: &Snapshot, namespace: &str, selected: &[Arc<Record>]) -> i64 {
     let mut seen = HashSet::new();
     let mut sum = 0_i64;
@@ -174,54 +183,56 @@ fn replicas(snapshot: &Snapshot, namespace: &str, selected: &[Arc<Record>]) -> i
     sum
 }
 
+/// Returns the limit of a spec. `minAvailable` takes precedence.
 fn limit(spec: &Tree) -> Limit {
     let amount = |name: &str| match tree::at(spec, &[name]) {
         Tree::Number(number) => number.as_i64().map(Amount::Number),
-        Tree::String(text) => text
+        Tree::String(value) => value
             .strip_suffix('%')
             .and_then(|percent| percent.parse().ok())
             .map(Amount::Percent),
         _ => None,
     };
-    let least = amount("minAvailable").map(Limit::MinAvailable);
-    least
+    let min_available = amount("minAvailable").map(Limit::MinAvailable);
+    min_available
         .or_else(|| amount("maxUnavailable").map(Limit::MaxUnavailable))
-        .unwrap_or(Limit::Nothing)
+        .unwrap_or(Limit::Unset)
 }
 
-/// True when a demand leaves nothing of this many pods. Parts are rounded up, as the disruption
-/// controller does.
+/// Returns true if `minAvailable` requires all of this number of pods. Percentages are rounded up,
+/// as in the disruption controller.
 fn is_tight(limit: Limit, pods: i64) -> bool {
     match limit {
         Limit::MinAvailable(Amount::Number(least)) => least >= pods,
         Limit::MinAvailable(Amount::Percent(percent)) => pods.saturating_mul(100 - percent) < 100,
-        Limit::MaxUnavailable(_) | Limit::Nothing => false,
+        Limit::MaxUnavailable(_) | Limit::Unset => false,
     }
 }
 
-/// What should be known about a budget.
-fn advice(facing: &Facing) -> Vec<String> {
+/// Returns the warnings about a budget.
+fn budget_warnings(context: &BudgetContext) -> Vec<String> {
     let mut warnings = Vec::new();
-    warnings.extend(never(facing));
-    if facing.pods.is_empty() {
-        let way = "compare the selector with the labels of the pods";
+    warnings.extend(never_allows(context));
+    if context.pods.is_empty() {
+        let hint = "compare the selector with the labels of the pods";
         warnings.push(format!(
-            "spec.selector: selects no pods at present, so the budget protects nothing: {way}"
+            "spec.selector: selects no pods at present, so the budget protects nothing: {hint}"
         ));
     }
-    for (other, pods) in facing.others.iter().take(MAX_NAMED) {
+    for (other, pods) in context.others.iter().take(MAX_NAMED) {
         let (noun, verb) = if pods.len() == 1 {
             ("pod", "is")
         } else {
             ("pods", "are")
         };
         warnings.push(format!(
-            "spec.selector: {noun} {} {verb} also selected by the budget {other}; evictions of pods with more than one budget are always \
-             refused: make the selectors disjoint or delete one of the budgets",
-            named(pods)
+            "spec.selector: {noun} {} {verb} also selected by the budget {other}; \
+             evictions of pods with more than one budget are always refused: \
+             make the selectors disjoint or delete one of the budgets",
+            render_names(pods)
         ));
     }
-    if let Some(more) = facing
+    if let Some(more) = context
         .others
         .len()
         .checked_sub(MAX_NAMED)
@@ -234,44 +245,48 @@ fn advice(facing: &Facing) -> Vec<String> {
     warnings
 }
 
-/// Why the budget can never allow an eviction, if so.
-fn never(facing: &Facing) -> Option<String> {
-    const SO: &str =
+/// Returns a warning if the budget never allows an eviction of a healthy pod.
+fn never_allows(context: &BudgetContext) -> Option<String> {
+    const EFFECT: &str =
         "no healthy pod can ever be evicted and nodes with such pods cannot be drained";
-    match facing.limit {
-        Limit::Nothing => Some(format!(
-            "spec: neither minAvailable nor maxUnavailable is set, so {SO}: set maxUnavailable to 1 or more"
+    match context.limit {
+        Limit::Unset => Some(format!(
+            "spec: neither minAvailable nor maxUnavailable is set, so {EFFECT}: \
+             set maxUnavailable to 1 or more"
         )),
         Limit::MaxUnavailable(Amount::Number(0)) => Some(format!(
-            "spec.maxUnavailable: with 0 {SO}: set it to 1 or more"
+            "spec.maxUnavailable: with 0 {EFFECT}: set it to 1 or more"
         )),
         Limit::MaxUnavailable(Amount::Percent(0)) => Some(format!(
-            "spec.maxUnavailable: with 0% {SO}: set it to 1 or more"
+            "spec.maxUnavailable: with 0% {EFFECT}: set it to 1 or more"
         )),
         Limit::MinAvailable(Amount::Percent(100..)) => Some(format!(
-            "spec.minAvailable: with 100% {SO}: set maxUnavailable to 1 instead"
+            "spec.minAvailable: with 100% {EFFECT}: set maxUnavailable to 1 instead"
         )),
         Limit::MinAvailable(amount)
-            if facing.expected > 0 && is_tight(facing.limit, facing.expected) =>
+            if context.expected > 0 && is_tight(context.limit, context.expected) =>
         {
-            let (shown, expected) = (shown(amount), facing.expected);
-            let way = "lower it, set maxUnavailable to 1 instead, or run more replicas";
+            let (shown, expected) = (render_amount(amount), context.expected);
+            let hint = "lower it, set maxUnavailable to 1 instead, or run more replicas";
             Some(format!(
-                "spec.minAvailable: {shown} of {expected} selected pods leaves none to spare, so {SO}: {way}"
+                "spec.minAvailable: {shown} of {expected} selected pods leaves none to spare, \
+                 so {EFFECT}: {hint}"
             ))
         }
         _ => None,
     }
 }
 
-fn shown(amount: Amount) -> String {
+/// Returns the amount as it is written in the spec.
+fn render_amount(amount: Amount) -> String {
     match amount {
         Amount::Number(number) => number.to_string(),
         Amount::Percent(percent) => format!("{percent}%"),
     }
 }
 
-fn named(names: &[String]) -> String {
+/// Returns up to [`MAX_NAMED`] names, separated by commas, and the number of further ones.
+fn render_names(names: &[String]) -> String {
     let first = names
         .iter()
         .take(MAX_NAMED)
@@ -290,19 +305,21 @@ mod tests {
 
     use super::*;
 
-    /// The warnings of a budget over this many pods, cut where the way out begins.
-    fn warned(spec: &Tree, pods: i64) -> Vec<String> {
+    /// Returns the warnings about a budget that selects this number of pods, each cut before its
+    /// common part.
+    fn warnings_of(spec: &Tree, pods: i64) -> Vec<String> {
         let names = (0..pods).map(|number| format!("p{number}")).collect();
-        let facing = Facing {
+        let context = BudgetContext {
             limit: limit(spec),
             pods: names,
             expected: pods,
             others: Vec::new(),
         };
-        advice(&facing)
+        budget_warnings(&context)
             .into_iter()
-            .map(|text| {
-                text.split(" no healthy")
+            .map(|warning| {
+                warning
+                    .split(" no healthy")
                     .next()
                     .unwrap_or_default()
                     .to_owned()
@@ -311,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn budgets_that_never_allow_an_eviction_are_told() {
+    fn budgets_that_never_allow_an_eviction_get_a_warning() {
         for (spec, pods, expected) in [
             (
                 json!({"maxUnavailable": 0}),
@@ -342,7 +359,7 @@ mod tests {
             ),
             (json!({"minAvailable": 2}), 3, None),
             (json!({"minAvailable": 0}), 1, None),
-            // Rounded up, half of one pod is that pod, and nine tenths of ten are nine.
+            // Percentages are rounded up: 50% of 1 pod is 1, and 90% of 10 pods is 9.
             (
                 json!({"minAvailable": "50%"}),
                 1,
@@ -361,7 +378,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                warned(&spec, pods),
+                warnings_of(&spec, pods),
                 Vec::from_iter(expected.map(str::to_owned)),
                 "{spec} over {pods}"
             );
@@ -369,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn shared_pods_are_named_up_to_a_number() {
+    fn warnings_name_a_bounded_number_of_pods_and_budgets() {
         let names = |count: usize| {
             (0..count)
                 .map(|number| format!("p{number}"))
@@ -378,13 +395,13 @@ mod tests {
         let others = ["a", "b", "c", "d", "e"]
             .map(|name| (name.to_owned(), names(5)))
             .to_vec();
-        let facing = Facing {
+        let context = BudgetContext {
             limit: limit(&json!({"maxUnavailable": 1})),
             pods: names(5),
             expected: 5,
             others,
         };
-        let warnings = advice(&facing);
+        let warnings = budget_warnings(&context);
         assert_eq!(warnings.len(), 4);
         assert!(
             warnings[0].contains("pods p0, p1, p2 and 2 more are also selected by the budget a;"),
@@ -395,6 +412,6 @@ mod tests {
             warnings[3],
             "spec.selector: 2 more budgets select pods of this one"
         );
-        assert_eq!(named(&names(3)), "p0, p1, p2");
+        assert_eq!(render_names(&names(3)), "p0, p1, p2");
     }
 }

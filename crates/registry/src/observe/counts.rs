@@ -1,7 +1,7 @@
-//! Evictions counted by namespace, budget and outcome, and how long budgets have been refusing.
+//! Counts evictions by namespace, budget and outcome, and measures how long budgets refuse them.
 //!
-//! A bounded number of series: what comes later is counted under [`OTHER`]. Only the first eviction
-//! of a series takes the write lock.
+//! The number of series is bounded by [`MAX_SERIES`]. Further evictions are counted under
+//! [`OTHER`]. Only the first eviction of a series takes the write lock.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,19 +12,22 @@ use tokio::time::Instant;
 
 use super::outcome::Outcome;
 
-/// Namespaces and budgets beyond this many pairs share one series.
+/// The maximum number of pairs of namespace and budget with a series of their own. Further pairs
+/// share one series.
 const MAX_SERIES: usize = 4096;
-/// Namespace and budget of what has no series of its own.
+/// The labels `namespace` and `pdb` of the series that all further pairs share.
 pub(super) const OTHER: &str = "other";
-/// Who does not try again within this time is not held up any more.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The maximum time between two refusals for which the budget counts as blocked in between. Clients
+/// that retry later than this are no longer considered to be waiting.
+const MAX_RETRY_GAP: Duration = Duration::from_secs(60);
 
-/// The figures of one budget.
+/// The counters of one budget.
 #[derive(Debug, Default)]
 pub(super) struct Series {
     outcomes: [AtomicU64; Outcome::ALL.len()],
-    /// When it refused last, in milliseconds since the start and one more; 0: it has granted since.
-    refused: AtomicU64,
+    /// The time of the last refusal in milliseconds since the start, plus one. It is 0 if there was
+    /// no refusal since the last granted eviction.
+    last_refusal: AtomicU64,
     blocked_ms: AtomicU64,
 }
 
@@ -32,29 +35,31 @@ impl Series {
     fn count(&self, outcome: Outcome, now_ms: u64) {
         self.outcomes[outcome as usize].fetch_add(1, Ordering::Relaxed);
         if outcome.is_blocked() {
-            let before = self.refused.swap(now_ms + 1, Ordering::Relaxed);
+            let before = self.last_refusal.swap(now_ms + 1, Ordering::Relaxed);
             let gap = (now_ms + 1).saturating_sub(before);
-            if before > 0 && u128::from(gap) <= PATIENCE.as_millis() {
+            if before > 0 && u128::from(gap) <= MAX_RETRY_GAP.as_millis() {
                 self.blocked_ms.fetch_add(gap, Ordering::Relaxed);
             }
         } else if outcome == Outcome::Allowed {
-            self.refused.store(0, Ordering::Relaxed);
+            self.last_refusal.store(0, Ordering::Relaxed);
         }
     }
 
-    /// How many evictions had this outcome.
+    /// Returns the number of evictions with this outcome.
     pub(super) fn of(&self, outcome: Outcome) -> u64 {
         self.outcomes[outcome as usize].load(Ordering::Relaxed)
     }
 
-    /// See [`Counts`].
+    /// Returns the total time during which the budget was blocked, see [`Counts`].
     pub(super) fn blocked(&self) -> Duration {
         Duration::from_millis(self.blocked_ms.load(Ordering::Relaxed))
     }
 }
 
-/// See the module. A budget is blocked from a refusal to the next one, unless it grants in between
-/// or nobody asks for longer than [`PATIENCE`].
+/// The eviction counters of all budgets.
+///
+/// A budget is blocked from one refusal to the next, unless it grants an eviction in between or the
+/// refusals are more than [`MAX_RETRY_GAP`] apart.
 #[derive(Debug)]
 pub(super) struct Counts {
     start: Instant,
@@ -63,8 +68,8 @@ pub(super) struct Counts {
 
 #[derive(Debug, Default)]
 struct Table {
-    /// By namespace, then by budget, so that looking up takes no new text.
-    by_place: HashMap<String, HashMap<String, Arc<Series>>>,
+    /// The series by namespace, then by budget. Two levels allow lookups without an allocation.
+    by_namespace: HashMap<String, HashMap<String, Arc<Series>>>,
     size: usize,
 }
 
@@ -78,16 +83,18 @@ impl Default for Counts {
 }
 
 impl Counts {
+    /// Counts an eviction that was answered at `now`.
     pub(super) fn count(&self, namespace: &str, budget: &str, outcome: Outcome, now: Instant) {
         let now_ms =
             u64::try_from(now.duration_since(self.start).as_millis()).unwrap_or(u64::MAX - 1);
         self.series_of(namespace, budget).count(outcome, now_ms);
     }
 
+    /// Returns the series of this pair, creating it if there is room, or the shared series.
     fn series_of(&self, namespace: &str, budget: &str) -> Arc<Series> {
         let table = self.series.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = table
-            .by_place
+            .by_namespace
             .get(namespace)
             .and_then(|budgets| budgets.get(budget))
         {
@@ -96,7 +103,7 @@ impl Counts {
         drop(table);
         let mut table = self.series.write().unwrap_or_else(PoisonError::into_inner);
         let known = table
-            .by_place
+            .by_namespace
             .get(namespace)
             .is_some_and(|budgets| budgets.contains_key(budget));
         let (namespace, budget) = if known || table.size < MAX_SERIES {
@@ -106,7 +113,7 @@ impl Counts {
         };
         table.size += usize::from(!known);
         table
-            .by_place
+            .by_namespace
             .entry(namespace.to_owned())
             .or_default()
             .entry(budget.to_owned())
@@ -114,11 +121,11 @@ impl Counts {
             .clone()
     }
 
-    /// All series with their namespace and budget, sorted.
+    /// Returns all series with their namespace and budget, sorted by both.
     pub(super) fn all(&self) -> Vec<(String, String, Arc<Series>)> {
         let table = self.series.read().unwrap_or_else(PoisonError::into_inner);
         let pairs = table
-            .by_place
+            .by_namespace
             .iter()
             .flat_map(|(namespace, budgets)| budgets.iter().map(move |pair| (namespace, pair)));
         let mut all: Vec<_> = pairs
@@ -137,7 +144,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_number_of_series_is_bounded() {
+    async fn number_of_series_is_bounded() {
         let counts = Counts::default();
         for number in 0..2 * MAX_SERIES {
             counts.count(
@@ -159,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_is_blocked_between_refusals_that_follow_each_other() {
+    fn budget_is_blocked_between_consecutive_refusals() {
         use Outcome::{Allowed, Budget, DryRun, NotFound};
         for (history, seconds) in [
             (&[(Budget, 0)][..], 0),

@@ -1,19 +1,22 @@
-//! A histogram of durations in the form of Prometheus, with atomic counters only.
+//! A histogram of durations in the Prometheus text format, made of atomic counters without a lock.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// See the module.
+/// A histogram of durations with fixed buckets.
 #[derive(Debug)]
 pub(super) struct Histogram {
-    /// Upper bounds in milliseconds, each with what lies below it and above the one before.
+    /// The upper bound of each bucket in milliseconds, in ascending order, with the number of
+    /// durations above the previous bound and at most this one.
     buckets: Vec<(u32, AtomicU64)>,
     count: AtomicU64,
     nanoseconds: AtomicU64,
 }
 
 impl Histogram {
+    /// Creates an empty histogram. `bounds_ms` are the upper bounds of the buckets in milliseconds,
+    /// in ascending order.
     pub(super) fn new(bounds_ms: &[u32]) -> Self {
         let buckets = bounds_ms
             .iter()
@@ -26,6 +29,7 @@ impl Histogram {
         }
     }
 
+    /// Counts one duration.
     pub(super) fn observe(&self, took: Duration) {
         if let Some((_, below)) = self
             .buckets
@@ -41,6 +45,7 @@ impl Histogram {
         );
     }
 
+    /// Appends the histogram to `out`, with its bounds and sum in seconds.
     pub(super) fn render(&self, out: &mut String, name: &str, help: &str) -> std::fmt::Result {
         writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram")?;
         let mut below = 0;
@@ -52,7 +57,8 @@ impl Histogram {
                 f64::from(*bound) / 1000.0
             )?;
         }
-        // An observation may be under way: the last bucket must not be below the one before.
+        // A concurrent `observe` may have incremented only its bucket so far. The last bucket must
+        // not be lower than the one before it.
         let count = self.count.load(Ordering::Relaxed).max(below);
         let sum = Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)).as_secs_f64();
         writeln!(
@@ -75,8 +81,9 @@ mod tests {
         let mut out = String::new();
         histogram
             .render(&mut out, "x", "y")
-            .expect("text takes everything");
-        let expected = "# HELP x y\n# TYPE x histogram\nx_bucket{le=\"0.01\"} 1\nx_bucket{le=\"1\"} 2\nx_bucket{le=\"+Inf\"} 3\nx_sum 2.021\nx_count 3\n";
+            .expect("writing to a String cannot fail");
+        let expected = "# HELP x y\n# TYPE x histogram\nx_bucket{le=\"0.01\"} 1\n\
+            x_bucket{le=\"1\"} 2\nx_bucket{le=\"+Inf\"} 3\nx_sum 2.021\nx_count 3\n";
         assert_eq!(out, expected);
     }
 }

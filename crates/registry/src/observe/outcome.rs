@@ -1,4 +1,4 @@
-//! What came of an eviction, as figures and log lines name it. Pure.
+//! The outcome of an eviction, as metrics and log lines name it. This module is pure.
 
 use kinds::status::Status;
 
@@ -7,32 +7,33 @@ use crate::facts::BudgetFacts;
 use crate::record;
 use crate::resource::ResourceRef;
 
-/// See the module. The order is that of [`Outcome::ALL`].
+/// The outcome of an eviction. The order of the variants is that of [`Outcome::ALL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The pod goes.
+    /// The eviction was granted: the pod is deleted.
     Allowed,
-    /// The budget has nothing to give, or impossible figures.
+    /// The budget allows no disruption, or its status is invalid.
     Budget,
-    /// The budget's status is behind its spec.
+    /// The budget's status has not observed its spec yet.
     Processing,
-    /// The disruption controller could not work the budget out.
+    /// The disruption controller failed to sync the budget.
     SyncFailed,
     /// More than one budget selects the pod.
     MultiplePdb,
-    /// A precondition does not hold.
+    /// A precondition does not hold, or a concurrent write conflicted.
     Conflict,
-    /// Nothing was to be done, whatever the answer was.
+    /// The request was a dry run, whether it was granted or refused.
     DryRun,
-    /// There is no such pod.
+    /// The pod was not found.
     NotFound,
-    /// The request itself cannot be done: a bad body, a namespace that ends.
+    /// The request is invalid: a malformed body, for example, or a terminating namespace.
     Invalid,
-    /// The server could not do it.
+    /// The server failed or was overloaded.
     Failed,
 }
 
 impl Outcome {
+    /// All variants, in their order.
     pub(super) const ALL: [Self; 10] = [
         Self::Allowed,
         Self::Budget,
@@ -46,6 +47,7 @@ impl Outcome {
         Self::Failed,
     ];
 
+    /// Returns the value of the label `outcome` in metrics and of the field in log lines.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Allowed => "allowed",
@@ -61,7 +63,7 @@ impl Outcome {
         }
     }
 
-    /// True when budgets stood in the way.
+    /// Returns true if budgets refused the eviction.
     pub(super) fn is_blocked(self) -> bool {
         matches!(
             self,
@@ -70,7 +72,8 @@ impl Outcome {
     }
 }
 
-/// The outcome of an eviction that saw this and was refused with that, or granted.
+/// Returns the outcome of an eviction that read these objects. `refused` is the status of the
+/// refusal, or `None` if the eviction was granted.
 pub(super) fn of(observation: &Observation, refused: Option<&Status>) -> Outcome {
     let Some(refused) = refused else {
         return if observation.dry_run {
@@ -93,6 +96,7 @@ pub(super) fn of(observation: &Observation, refused: Option<&Status>) -> Outcome
     }
 }
 
+/// Returns the outcome of an eviction that was refused with code 429.
 fn of_budget(observation: &Observation, refused: &Status) -> Outcome {
     let Some(details) = refused.details.as_ref().filter(|details| {
         details
@@ -100,7 +104,7 @@ fn of_budget(observation: &Observation, refused: &Status) -> Outcome {
             .iter()
             .any(|cause| cause.reason == "DisruptionBudget")
     }) else {
-        // Not the budget's 429 but that of a store which does not keep up.
+        // Without this cause, the 429 comes from an overloaded store, not from a budget.
         return Outcome::Failed;
     };
     if details.retry_after_seconds > 0 {
@@ -127,14 +131,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_order_of_all_is_that_of_the_variants() {
-        for (place, outcome) in Outcome::ALL.into_iter().enumerate() {
-            assert_eq!(outcome as usize, place, "{outcome:?}");
+    fn all_lists_the_variants_in_their_order() {
+        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, index, "{outcome:?}");
         }
     }
 
     #[test]
-    fn answers_without_a_budget_have_their_outcomes() {
+    fn answers_without_a_budget_map_to_outcomes() {
         let dry = Observation {
             dry_run: true,
             ..Observation::default()

@@ -1,18 +1,18 @@
-//! The figures as text of Prometheus, put together when somebody asks.
+//! Renders the metrics in the Prometheus text format when they are scraped.
 //!
-//! Budgets are told under the names of kube-state-metrics, whose dashboards and alerts people have.
+//! The metrics of budgets have the names that kube-state-metrics gives them, so that existing
+//! dashboards and alerts work.
 
-use crate::key;
 use std::fmt::Write as _;
 
 use kinds::Tree;
 
 use super::outcome::Outcome;
-use crate::{Registry, object, record, tree};
+use crate::{Registry, key, object, record, tree};
 
-const NO_LIMIT: &str = "writing into text cannot fail";
-/// The gauges of a budget: the end of the name, the help, and the member of the status.
-const FIGURES: [(&str, &str, &str); 5] = [
+const WRITE_CANNOT_FAIL: &str = "writing to a String cannot fail";
+/// The gauges of a budget: the suffix of the name, the help, and the field of the status.
+const STATUS_GAUGES: [(&str, &str, &str); 5] = [
     (
         "current_healthy",
         "Current number of healthy pods.",
@@ -41,11 +41,11 @@ const FIGURES: [(&str, &str, &str); 5] = [
 ];
 
 impl Registry {
-    /// Adds the figures about evictions and budgets in the text form of Prometheus.
+    /// Appends the metrics about evictions and budgets to `out` in the Prometheus text format.
     pub fn metrics(&self, out: &mut String) {
         self.write_evictions(out)
             .and_then(|()| self.write_budgets(out))
-            .expect(NO_LIMIT);
+            .expect(WRITE_CANNOT_FAIL);
     }
 
     fn write_evictions(&self, out: &mut String) -> std::fmt::Result {
@@ -54,7 +54,8 @@ impl Registry {
         let name = "exeunt_eviction_requests_total";
         writeln!(
             out,
-            "# HELP {name} Evictions by outcome and by the budget that selects the pod.\n# TYPE {name} counter"
+            "# HELP {name} Evictions by outcome and by the budget that selects the pod.\n\
+             # TYPE {name} counter"
         )?;
         for (namespace, budget, series) in &all {
             for outcome in Outcome::ALL {
@@ -71,7 +72,8 @@ impl Registry {
             }
         }
         let name = "exeunt_pdb_blocked_seconds_total";
-        let help = "Time in which a budget refused: from a refusal to the next, if it came within a minute and none was granted between.";
+        let help = "Time during which a budget refused evictions: from one refusal to the next \
+                    within a minute, without a granted eviction in between.";
         writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter")?;
         for (namespace, budget, series) in all
             .iter()
@@ -93,17 +95,17 @@ impl Registry {
         observer
             .status_lag
             .render(out, "exeunt_pdb_status_lag_seconds", help)?;
-        let help = "Time from a change of a pod, as the disruption controller sees it, to the committed status of its budget that counts it.";
+        let help = "Time from a change of a pod, as the disruption controller sees it, to the \
+                    committed status of its budget that counts it.";
         observer
             .pod_lag
             .render(out, "exeunt_pdb_pod_status_lag_seconds", help)?;
         let name = "exeunt_eviction_events_dropped_total";
-        let help =
-            "Refused evictions without an event because too many were refused at the same time.";
+        let help = "Refused evictions without an event because too many other events were pending.";
         writeln!(
             out,
             "# HELP {name} {help}\n# TYPE {name} counter\n{name} {}",
-            observer.notices.dropped()
+            observer.pending.dropped()
         )
     }
 
@@ -137,14 +139,14 @@ impl Registry {
                 writeln!(out, "{name}{{{labels}}} {}", created.as_second())?;
             }
         }
-        for (ending, help, member) in FIGURES {
-            let name = format!("kube_poddisruptionbudget_status_{ending}");
+        for (suffix, help, field) in STATUS_GAUGES {
+            let name = format!("kube_poddisruptionbudget_status_{suffix}");
             writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge")?;
             for (labels, budget) in &budgets {
                 writeln!(
                     out,
                     "{name}{{{labels}}} {}",
-                    tree::int(budget, &["status", member]).unwrap_or(0)
+                    tree::int(budget, &["status", field]).unwrap_or(0)
                 )?;
             }
         }
@@ -152,13 +154,15 @@ impl Registry {
     }
 }
 
+/// Returns true if the budget of this series has refused an eviction.
 fn is_blocking(series: &super::counts::Series) -> bool {
     Outcome::ALL
         .into_iter()
         .any(|outcome| outcome.is_blocked() && series.of(outcome) > 0)
 }
 
-/// A label's value. Names of objects need no escapes, but no name may break the page.
+/// Escapes the value of a label. Names of objects need no escapes, but no value may break the
+/// format.
 fn escaped(value: &str) -> String {
     value
         .replace('\\', "\\\\")

@@ -1,5 +1,8 @@
-//! The small judgements that many fields share: numbers in a range, one of a set of words,
-//! numbers or percentages, quantities.
+//! Validation of single values that many kinds share: numbers, enums, ports, percentages,
+//! quantities and IP addresses.
+//!
+//! Functions append faults to a list, so that one response reports all of them. Absent fields are
+//! valid unless stated otherwise.
 
 use kinds::{
     Tree, names,
@@ -11,10 +14,10 @@ use super::meta::invalid_text;
 use super::path::Path;
 use crate::tree::at;
 
-/// A collector of faults.
+/// Collects faults in the order in which clients see them.
 pub(crate) type Faults = Vec<FieldError>;
 
-/// Refuses numbers below zero. Absent is sound.
+/// Rejects numbers below zero. Absent is valid.
 pub(crate) fn nonnegative(tree: &Tree, field: &str, path: &Path<'_>, out: &mut Faults) {
     let value = at(tree, &[field]);
     if value.as_i64().is_some_and(|number| number < 0) {
@@ -26,7 +29,7 @@ pub(crate) fn nonnegative(tree: &Tree, field: &str, path: &Path<'_>, out: &mut F
     }
 }
 
-/// Refuses numbers below one. Absent is sound.
+/// Rejects numbers below one. Absent is valid.
 pub(crate) fn positive(tree: &Tree, field: &str, path: &Path<'_>, out: &mut Faults) {
     let value = at(tree, &[field]);
     if value.as_i64().is_some_and(|number| number <= 0) {
@@ -38,7 +41,7 @@ pub(crate) fn positive(tree: &Tree, field: &str, path: &Path<'_>, out: &mut Faul
     }
 }
 
-/// Refuses port numbers out of range. Absent counts as 0.
+/// Rejects port numbers out of range. An absent port counts as 0.
 pub(crate) fn port_number(number: i64, path: &Path<'_>, out: &mut Faults) {
     if !(1..=65535).contains(&number) {
         out.push(FieldError::invalid(
@@ -49,7 +52,7 @@ pub(crate) fn port_number(number: i64, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// Refuses ports that are neither a number in range nor a port name.
+/// Rejects ports that are neither a number in range nor a valid port name.
 pub(crate) fn port_number_or_name(port: &Tree, path: &Path<'_>, out: &mut Faults) {
     match port.as_str() {
         Some(name) => out.extend(
@@ -61,7 +64,7 @@ pub(crate) fn port_number_or_name(port: &Tree, path: &Path<'_>, out: &mut Faults
     }
 }
 
-/// Refuses a word that is not among the supported ones. Absent counts as the empty word.
+/// Rejects unsupported values. Absent counts as the empty string.
 pub(crate) fn one_of(
     tree: &Tree,
     field: &str,
@@ -79,7 +82,7 @@ pub(crate) fn one_of(
     }
 }
 
-/// The same, but absent is sound.
+/// Rejects unsupported values. Absent is valid.
 pub(crate) fn one_of_if_set(
     tree: &Tree,
     field: &str,
@@ -92,7 +95,7 @@ pub(crate) fn one_of_if_set(
     }
 }
 
-/// Refuses an absent or empty word where one must be, and one that is not supported.
+/// Rejects absent, empty and unsupported values.
 pub(crate) fn required_one_of(
     tree: &Tree,
     field: &str,
@@ -107,7 +110,7 @@ pub(crate) fn required_one_of(
     }
 }
 
-/// The number of a text like `25%`. Beyond what fits it is the largest number.
+/// Parses a string such as `25%`. Saturates at the largest number.
 pub(crate) fn percent(text: &str) -> Option<u64> {
     let digits = text.strip_suffix('%')?;
     names::percent(text)
@@ -115,7 +118,7 @@ pub(crate) fn percent(text: &str) -> Option<u64> {
         .then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
-/// Refuses what is neither a number from zero nor a percentage. Absent is sound.
+/// Rejects values that are neither a non-negative number nor a percentage. Absent is valid.
 pub(crate) fn number_or_percent(value: &Tree, path: &Path<'_>, out: &mut Faults) {
     if let Some(text) = value.as_str() {
         out.extend(
@@ -132,7 +135,7 @@ pub(crate) fn number_or_percent(value: &Tree, path: &Path<'_>, out: &mut Faults)
     }
 }
 
-/// Refuses percentages above a hundred.
+/// Rejects percentages above 100.
 pub(crate) fn at_most_all(value: &Tree, path: &Path<'_>, out: &mut Faults) {
     if value
         .as_str()
@@ -147,12 +150,12 @@ pub(crate) fn at_most_all(value: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// A quantity; none when the text is no quantity.
+/// Parses a quantity. Returns `None` if it is invalid.
 pub(crate) fn quantity(value: &Tree) -> Option<Quantity> {
     value.as_str().and_then(|text| Quantity::parse(text).ok())
 }
 
-/// Refuses a quantity below zero.
+/// Rejects negative quantities.
 pub(crate) fn nonnegative_quantity(value: &Tree, path: &Path<'_>, out: &mut Faults) {
     if quantity(value).is_some_and(Quantity::is_negative) {
         out.push(FieldError::invalid(
@@ -163,7 +166,7 @@ pub(crate) fn nonnegative_quantity(value: &Tree, path: &Path<'_>, out: &mut Faul
     }
 }
 
-/// A fault of too many items.
+/// Returns the fault of a list with too many items.
 pub(crate) fn too_many(path: &Path<'_>, count: usize, limit: usize) -> FieldError {
     FieldError {
         fault: FieldFault::TooMany,
@@ -172,12 +175,12 @@ pub(crate) fn too_many(path: &Path<'_>, count: usize, limit: usize) -> FieldErro
     }
 }
 
-/// True for an IPv4 or IPv6 address as the API takes it.
+/// Returns `true` for an IPv4 or IPv6 address in the format that the API accepts.
 pub(crate) fn is_ip(text: &str) -> bool {
     text.parse::<std::net::IpAddr>().is_ok()
 }
 
-/// Refuses addresses that are none, and those that mean the machine or the link itself.
+/// Rejects invalid, unspecified, loopback and link-local addresses.
 pub(crate) fn special_address(address: &str, path: &Path<'_>, out: &mut Faults) {
     let Ok(ip) = address.parse::<std::net::IpAddr>() else {
         out.push(invalid_text(path, address, NOT_AN_IP));
@@ -214,5 +217,5 @@ pub(crate) fn special_address(address: &str, path: &Path<'_>, out: &mut Faults) 
     }
 }
 
-/// The fault of an address that is none.
+/// Message of the fault of an invalid IP address.
 pub(crate) const NOT_AN_IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";

@@ -1,4 +1,7 @@
-//! `PersistentVolumeClaim`, alone, as a template of a stateful set or as an ephemeral volume.
+//! Defaults and validation of `PersistentVolumeClaim` and of the claim templates in stateful sets
+//! and ephemeral volumes.
+//!
+//! Only the resources, the volume attributes class and an empty volume name of a spec may change.
 
 use kinds::tree::json;
 use kinds::{Tree, names, status::FieldError};
@@ -50,7 +53,7 @@ impl Strategy for PersistentVolumeClaim {
         ] {
             carry(old, &mut undone, part);
         }
-        // A claim finds its volume once.
+        // Binding a claim sets its volume name, which never changes afterwards.
         if text(old, &["spec", "volumeName"]).is_empty() {
             carry(old, &mut undone, &["spec", "volumeName"]);
         }
@@ -71,7 +74,7 @@ impl Strategy for PersistentVolumeClaim {
     }
 }
 
-/// Faults of the specification of a claim, alone or as a template.
+/// Validates the spec of a claim or of a claim template.
 pub(crate) fn spec_faults(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     selector::faults(at(spec, &["selector"]), &path.child("selector"), false, out);
     access_modes(spec, "at least 1 access mode is required", path, out);
@@ -98,7 +101,7 @@ pub(crate) fn spec_faults(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     one_of_if_set(spec, "volumeMode", &["Block", "Filesystem"], path, out);
 }
 
-/// Faults of the access modes of a claim or a volume; `missing` is the detail when there is none.
+/// Validates the access modes of a claim or volume. `missing` is the message if the list is empty.
 pub(crate) fn access_modes(spec: &Tree, missing: &str, path: &Path<'_>, out: &mut Faults) {
     let path = path.child("accessModes");
     let modes = list(spec, &["accessModes"]);
@@ -128,7 +131,7 @@ pub(crate) fn access_modes(spec: &Tree, missing: &str, path: &Path<'_>, out: &mu
     }
 }
 
-/// Fills in the defaults of a claim's specification.
+/// Applies the defaults of a claim's spec.
 pub(crate) fn spec_defaults(claim: &mut Tree) {
     fill(claim, &["spec", "volumeMode"], "Filesystem");
     let source = at(claim, &["spec", "dataSource"]);
@@ -138,7 +141,7 @@ pub(crate) fn spec_defaults(claim: &mut Tree) {
     }
 }
 
-/// Defaults of a persistent volume claim, alone or as a template.
+/// Applies the defaults of a claim or of a claim template.
 pub(crate) fn defaults(claim: &mut Tree) {
     fill(claim, &["status", "phase"], "Pending");
     spec_defaults(claim);

@@ -1,4 +1,7 @@
-//! `ConfigMap`, `Secret` and `ServiceAccount`.
+//! Defaults and validation of `ConfigMap`, `Secret`, `ServiceAccount`, `PriorityClass` and `Lease`.
+//!
+//! An object with `immutable: true` keeps its data and its flag until it is deleted. The type of a
+//! secret decides which keys it must have.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +16,7 @@ use crate::tree::{at, carry, ensure, entries, fill, flag, put, take, text};
 
 pub(crate) struct ConfigMap;
 
-/// What a config map or a secret may hold.
+/// Maximum size of all values of a config map or secret, in bytes.
 const DATA_LIMIT: usize = 1024 * 1024;
 
 const DATA: Path<'static> = Path::root("data");
@@ -49,7 +52,7 @@ impl Strategy for ConfigMap {
             size += decoded_length(value);
         }
         if size > DATA_LIMIT {
-            // This is what upstream's empty path looks like on the wire.
+            // Upstream passes an empty path here, which clients see as `[]`.
             out.push(FieldError::too_long("[]", DATA_LIMIT));
         }
         out
@@ -68,7 +71,7 @@ impl Strategy for ConfigMap {
     }
 }
 
-/// An object that was made immutable keeps its content and its mark.
+/// Validates that an immutable object keeps its data and stays immutable.
 fn frozen(new: &Tree, old: &Tree, parts: &[&str], out: &mut Faults) {
     if !flag(old, &["immutable"]) {
         return;
@@ -161,7 +164,7 @@ impl Strategy for Secret {
     }
 }
 
-/// Some types promise keys to those who read them.
+/// Validates the keys and annotations that the type of a secret requires.
 fn secret_of_type(object: &Tree, out: &mut Faults) {
     let data = at(object, &["data"]);
     let need = |key: &str, out: &mut Faults| {
@@ -241,9 +244,9 @@ impl Strategy for ServiceAccount {
 
 pub(crate) struct PriorityClass;
 
-/// Above this only the system's own classes are.
+/// Maximum value of a user-defined priority class. Higher values are reserved for the system.
 const USER_PRIORITY_LIMIT: i64 = 1_000_000_000;
-/// The classes of the system and their values.
+/// System priority classes and their values.
 const SYSTEM_CLASSES: [(&str, i64); 2] = [
     ("system-node-critical", 2_000_001_000),
     ("system-cluster-critical", 2_000_000_000),
@@ -320,7 +323,7 @@ impl Strategy for PriorityClass {
     }
 }
 
-/// Why a class with the prefix of the system is none of its classes.
+/// Returns why a class with the system prefix is not a valid system class.
 fn not_of_the_system(name: &str, value: i64, is_default: bool) -> Option<String> {
     let Some((_, known)) = SYSTEM_CLASSES.iter().find(|(known, _)| *known == name) else {
         return Some(format!("{name} is not a known system priority class"));

@@ -1,5 +1,9 @@
-//! CustomResourceDefinition: defaults, and the rules for names and versions. What its schemas may
-//! say is judged in `structural`.
+//! Defaults and validation of `CustomResourceDefinition`: names, scope, versions and conversion.
+//!
+//! Unlike upstream, this server rejects conversion webhooks. The status of a new definition is
+//! discarded, and `storedVersions` starts with the storage version.
+//!
+//! Read next: `structural` for the rules of schemas.
 
 mod structural;
 
@@ -47,7 +51,7 @@ impl Strategy for Definition {
     }
 
     fn prepare_create(&self, _context: &StrategyContext<'_>, definition: &mut Tree) {
-        // Conditions come with the next revision.
+        // Controllers set the conditions later, so status from the client is discarded.
         take(definition, &["status"]);
         let stored = stored_versions(definition, &[]);
         put(definition, &["status", "storedVersions"], stored);
@@ -121,7 +125,7 @@ impl Strategy for Definition {
     }
 }
 
-/// The versions in which objects may lie in the store: those known, and the one for storage.
+/// Returns the versions in which stored objects may be encoded: `known` plus the storage version.
 fn stored_versions(definition: &Tree, known: &[Tree]) -> Vec<Tree> {
     let mut found = known.to_vec();
     let storage = list(definition, &["spec", "versions"])
@@ -220,7 +224,7 @@ fn validate(definition: &Tree, faults: &mut Faults) {
             "should not be set when strategy is not set to Webhook",
         ));
     } else if strategy == "Webhook" {
-        // Honest instead of serving objects in the wrong version.
+        // Without conversion, objects would be served in the wrong version.
         faults.push(FieldError::forbidden(
             path.child("strategy"),
             "conversion webhooks are not served here",
@@ -455,7 +459,7 @@ fn is_selectable(schema: &Tree, path: &str) -> bool {
             .is_some_and(|found| matches!(text(found, &["type"]), "string" | "boolean" | "integer"))
 }
 
-/// The members of a map as a chain of paths cannot borrow them: sorted, with their names.
+/// Returns the members of a map as sorted pairs of name and value.
 fn sorted<'a>(tree: &'a Tree, member: &str) -> Vec<(&'a str, &'a Tree)> {
     entries(tree, &[member])
 }

@@ -1,4 +1,8 @@
-//! `Deployment`.
+//! Defaults and validation of `Deployment`, `ReplicaSet`, `ReplicationController` and
+//! `PodTemplate`.
+//!
+//! Selectors are immutable in the `apps` group, but not in the core group. An update of a
+//! deployment's annotations also raises its generation, because the controller copies them.
 
 use kinds::facts::Type;
 use kinds::tree::json;
@@ -12,7 +16,7 @@ use crate::tree::{at, carry, ensure, fill, int, put, take, text};
 
 pub(crate) struct Deployment;
 
-/// Where the kinds of the group `apps` keep their figures.
+/// Paths of the scale fields in kinds of the group `apps`.
 pub(crate) const SCALE: ScalePaths = ScalePaths {
     spec_replicas: FieldPath::BuiltIn(&["spec", "replicas"]),
     status_replicas: FieldPath::BuiltIn(&["status", "replicas"]),
@@ -48,7 +52,8 @@ impl Strategy for Deployment {
     }
 
     fn raises_generation(&self, ty: &'static Type, new: &Tree, old: &Tree) -> bool {
-        // Annotations travel to the replica sets, so that the controller has to look.
+        // The controller copies annotations to the replica sets, so a change must raise the
+        // generation.
         [&["spec"][..], &["metadata", "annotations"]]
             .iter()
             .any(|part| !same_part(ty, part, new, old))
@@ -160,8 +165,8 @@ fn strategy(strategy: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// The fault of an unknown strategy, which shows all of it: with the names that its fields have
-/// inside of the reference implementation.
+/// Returns the fault of an unknown strategy type. The message prints the whole strategy with the
+/// field names of upstream's Go structs.
 pub(crate) fn unsupported_strategy(
     kind: &str,
     rolling: &Tree,
@@ -183,7 +188,7 @@ pub(crate) fn unsupported_strategy(
     }
 }
 
-/// True for a number or percentage that comes to nothing.
+/// Returns `true` for a number or percentage that equals zero.
 pub(crate) fn is_zero(value: &Tree) -> bool {
     value.as_i64() == Some(0) || value.as_str().and_then(percent) == Some(0)
 }
@@ -228,7 +233,8 @@ impl Strategy for ReplicaSet {
     }
 }
 
-/// The status of a ReplicaSet or ReplicationController that its controller has not seen yet.
+/// Sets the initial status of a ReplicaSet or ReplicationController that its controller has not
+/// seen yet.
 fn reset_replicas(object: &mut Tree) {
     put(object, &["status"], json!({"replicas": 0}));
 }

@@ -1,4 +1,7 @@
-//! `Endpoints` and `EndpointSlice`: where the pods of a service can be reached.
+//! Defaults and validation of `Endpoints` and `EndpointSlice`.
+//!
+//! Both reject loopback and link-local addresses. All addresses of a slice have the slice's address
+//! type, which is immutable.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,7 @@
-//! `Event`, of both groups: the core one and `events.k8s.io`, which name some fields differently.
+//! Validation of `Event`, which is served by two groups: core and `events.k8s.io`.
+//!
+//! The groups name some fields differently. In both, an event with `eventTime` has required fields
+//! and length limits. Only `events.k8s.io` requires `eventTime` and makes fields immutable.
 
 use kinds::{Tree, names, status::FieldError};
 
@@ -6,23 +9,23 @@ use super::meta::invalid_text;
 use super::{FieldNames, Strategy, StrategyContext};
 use crate::tree::{at, text};
 
-/// One kind in two groups, which judge it differently.
+/// Strategy of events in one of the two groups.
 pub(crate) struct Event {
     is_new: bool,
 }
 
-/// What new events may hold of each text.
+/// Maximum lengths of strings in new events, in bytes.
 const WORDS_LIMIT: usize = 128;
 const NOTE_LIMIT: usize = 1024;
 
 impl Event {
-    /// As the core group has it.
+    /// Strategy of the core group.
     pub(crate) const CORE: Self = Self { is_new: false };
-    /// As `events.k8s.io` has it.
+    /// Strategy of `events.k8s.io`.
     pub(crate) const NEW: Self = Self { is_new: true };
 }
 
-/// The field selectors, by their names in the core group.
+/// Fields that field selectors support, by their names in the core group.
 const FIELDS: &[&str] = &[
     "involvedObject.kind",
     "involvedObject.namespace",
@@ -120,7 +123,7 @@ impl Strategy for Event {
     }
 }
 
-/// Members of a new event that never change: as they are called, and as they are kept.
+/// Immutable fields of a new event, each by its `events.k8s.io` name and its stored name.
 const NEW_FIELDS: [(&str, &str); 8] = [
     ("reportingController", "reportingComponent"),
     ("reportingInstance", "reportingInstance"),
@@ -132,7 +135,7 @@ const NEW_FIELDS: [(&str, &str); 8] = [
     ("type", "type"),
 ];
 
-/// Faults that both groups find. An event with a time of its own is one of the new ones.
+/// Validates the rules of both groups. An event with `eventTime` follows the newer ones.
 fn legacy(object: &Tree, is_new: bool, out: &mut Vec<FieldError>) {
     let namespace = text(object, &["metadata", "namespace"]);
     let theirs = text(object, &["involvedObject", "namespace"]);
@@ -145,7 +148,7 @@ fn legacy(object: &Tree, is_new: bool, out: &mut Vec<FieldError>) {
             ));
         }
     };
-    // Events about objects without a namespace are kept in `default`.
+    // Events about cluster-scoped objects are stored in the namespace `default`.
     if at(object, &["eventTime"]).is_null() {
         foreign(if theirs.is_empty() {
             !matches!(namespace, "" | "default")
@@ -238,7 +241,7 @@ fn of_the_new_group(object: &Tree, out: &mut Vec<FieldError>) {
     }
 }
 
-/// What the event is about, and the member that says so in its version.
+/// Returns the object that the event refers to, with the name of its field in this version.
 fn about(object: &Tree) -> (&'static str, &Tree) {
     let member = if at(object, &["regarding"]).is_object() {
         "regarding"

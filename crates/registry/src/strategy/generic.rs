@@ -1,4 +1,7 @@
-//! The strategy of kinds that have no rules of their own, and semantic equality.
+//! The default strategy for kinds without rules of their own, and semantic equality.
+//!
+//! The default strategy validates metadata only. Semantic equality decides whether an update
+//! changed an object: it treats absent and zero alike where Go does.
 
 use kinds::facts::{Shape, Type};
 use kinds::{Tree, names};
@@ -6,9 +9,9 @@ use kinds::{Tree, names};
 use super::Strategy;
 use crate::tree::at;
 
-/// Structural validation and the rules for metadata only.
+/// Validates structure and metadata only.
 struct Generic {
-    /// Names need only be parts of a URL path.
+    /// Accepts all names that are valid path segments.
     any_name: bool,
     generation: bool,
     create_on_update: bool,
@@ -48,7 +51,7 @@ static ROLES: Generic = Generic {
     ..PLAIN
 };
 
-/// The strategy of a kind that has none of its own.
+/// Returns the strategy of a kind that has none of its own.
 pub(crate) fn of(group: &str, plural: &str) -> &'static dyn Strategy {
     match (group, plural) {
         ("rbac.authorization.k8s.io", _) => &ROLES,
@@ -75,7 +78,7 @@ impl Strategy for Generic {
     }
 
     fn raises_generation(&self, ty: &'static Type, new: &Tree, old: &Tree) -> bool {
-        // Kinds without a specification of that name keep their content at the top.
+        // Kinds without a `spec` have their content at the top level.
         let content = ty
             .fields
             .iter()
@@ -98,8 +101,8 @@ impl Strategy for Generic {
     }
 }
 
-/// Semantic equality of the part of two objects of type `ty` that a path names, as the API
-/// compares them: what is absent equals what a Go struct cannot tell from it.
+/// Compares the part at `path` of two objects of type `ty`. Absent equals any value that a Go
+/// struct cannot distinguish from it.
 pub(crate) fn same_part(ty: &'static Type, path: &[&str], one: &Tree, other: &Tree) -> bool {
     let (one, other) = (at(one, path), at(other, path));
     let mut ty = ty;
@@ -124,7 +127,7 @@ pub(crate) fn same_part(ty: &'static Type, path: &[&str], one: &Tree, other: &Tr
     kinds::json::equal(present(one), present(other), ty)
 }
 
-/// The same for a type by its full name.
+/// Compares the part at `path` of two objects, given the full name of their type.
 pub(crate) fn same(type_name: &str, path: &[&str], one: &Tree, other: &Tree) -> bool {
     match kinds::type_named(type_name) {
         Some(ty) => same_part(ty, path, one, other),
@@ -139,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_go_cannot_tell_apart_is_the_same() {
+    fn values_that_go_cannot_distinguish_are_equal() {
         const POD_SPEC: &str = "io.k8s.api.core.v1.PodSpec";
         const BUDGET: &str = "io.k8s.api.policy.v1.PodDisruptionBudget";
         let check = |name: &str, path: &[&str], one: Tree, two: Tree, expected: bool| {

@@ -1,4 +1,8 @@
-//! `Job` and `CronJob`.
+//! Defaults and validation of `Job` and `CronJob`.
+//!
+//! The API server generates the selector and the labels of a job unless `manualSelector` is set.
+//! Most of the spec is immutable, but a suspended job accepts new scheduling directives in its
+//! template.
 //!
 //! Read next: [`policy`] for the rules about failed and succeeded pods, [`status`] for what a
 //! controller may write.
@@ -17,13 +21,13 @@ use crate::tree::{at, carry, ensure, fill, flag, int, is_empty, list, list_mut, 
 
 pub(crate) struct Job;
 
-/// Labels by which the pods of a job are known, with the names that they had before.
+/// Labels with the UID of the job that owns a pod: the unprefixed legacy key and the current one.
 const UID_LABELS: [&str; 2] = ["controller-uid", "batch.kubernetes.io/controller-uid"];
 const NAME_LABELS: [&str; 2] = ["job-name", "batch.kubernetes.io/job-name"];
 
 const JOB_SPEC: &str = "io.k8s.api.batch.v1.JobSpec";
 
-/// What can never change; completions, selector and template have rules of their own.
+/// Immutable fields of the spec. Completions, selector and template have rules of their own.
 const IMMUTABLE: [&str; 5] = [
     "completionMode",
     "podFailurePolicy",
@@ -32,10 +36,10 @@ const IMMUTABLE: [&str; 5] = [
     "successPolicy",
 ];
 
-/// The pods of a suspended job may still be told where to run.
+/// Pod template fields that may change while the job is suspended.
 const SCHEDULING: [&str; 3] = ["nodeSelector", "tolerations", "schedulingGates"];
 
-/// Bounds of indexed jobs, whose done and failed indexes are kept as text in the status.
+/// Limits of indexed jobs. The status stores their completed and failed indexes in one string.
 const INDEXED_PARALLELISM_LIMIT: i64 = 100_000;
 const FAILED_INDEXES_LIMIT: i64 = 100_000;
 const MANY_COMPLETIONS: i64 = 100_000;
@@ -62,7 +66,7 @@ impl Strategy for Job {
         if !flag(object, &["spec", "manualSelector"]) {
             generate_selector(object);
         }
-        // Upstream fills in defaults once more when it reads what it has stored.
+        // Upstream applies defaults again when it decodes the stored object.
         labels_of_template(object);
     }
 
@@ -120,7 +124,7 @@ impl Strategy for Job {
     }
 }
 
-/// A job without labels gets those of its pods.
+/// Copies the labels of the pod template to a job that has no labels.
 fn labels_of_template(object: &mut Tree) {
     let labels = at(object, &["spec", "template", "metadata", "labels"]).clone();
     if !is_empty(&labels) && is_empty(at(object, &["metadata", "labels"])) {
@@ -154,8 +158,8 @@ fn job_spec_defaults(spec: &mut Tree) {
     podspec::template_defaults(&mut spec["template"]);
 }
 
-/// The selector and the labels that make a job's pods its own. What the client gave stays, and is
-/// refused later when it is not what would have been generated.
+/// Generates the selector and the labels that tie pods to this job. Values from the client are
+/// kept, and validation rejects those that differ from the generated ones.
 fn generate_selector(object: &mut Tree) {
     let uid = text(object, &["metadata", "uid"]).to_owned();
     let name = text(object, &["metadata", "name"]).to_owned();
@@ -172,7 +176,7 @@ fn generate_selector(object: &mut Tree) {
         .or_insert_with(|| Tree::from(uid));
 }
 
-/// Faults of what the client put in the place of generated labels and selectors.
+/// Validates that client-supplied labels and selectors equal the generated ones.
 fn generated_selector(object: &Tree, out: &mut Faults) {
     let (spec, meta) = (at(object, &["spec"]), at(object, &["metadata"]));
     if flag(spec, &["manualSelector"]) || at(spec, &["selector"]).is_null() {
@@ -363,7 +367,7 @@ fn restart_policy(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let policy = text(spec, &["template", "spec", "restartPolicy"]);
     let path = path.child("restartPolicy");
     match policy {
-        // Templates get Always when their author says nothing.
+        // A template without a restart policy defaults to Always, which jobs do not support.
         "Always" | "" => out.push(FieldError::required(
             path,
             "valid values: \"OnFailure\", \"Never\"",
@@ -406,7 +410,7 @@ fn job_change(new: &Tree, old: &Tree, out: &mut Faults) {
     }
 }
 
-/// An indexed job may grow and shrink with its parallelism.
+/// Validates a change of completions, which indexed jobs may scale together with parallelism.
 fn completions_change(new: &Tree, old: &Tree, out: &mut Faults) {
     let completions = at(new, &["completions"]);
     if completions == at(old, &["completions"]) {
@@ -466,7 +470,8 @@ fn template_change(new: &Tree, old: &Tree, out: &mut Faults) {
     }
 }
 
-/// Of an affinity only the part about nodes may change.
+/// Copies the node affinity from `before`, because it is the only part of an affinity that may
+/// change.
 fn node_affinity_undone(before: &Tree, undone: &mut Tree) {
     carry(before, undone, &["spec", "affinity", "nodeAffinity"]);
     if at(before, &["spec", "affinity"]).is_null() && is_empty(at(undone, &["spec", "affinity"])) {
@@ -476,7 +481,7 @@ fn node_affinity_undone(before: &Tree, undone: &mut Tree) {
 
 pub(crate) struct CronJob;
 
-/// The name of a cron job becomes part of the names of its jobs.
+/// Maximum length of a cron job's name. The controller appends a timestamp to name the jobs.
 const CRON_NAME_LIMIT: usize = 52;
 const ZONE_PART_LIMIT: usize = 14;
 
@@ -523,7 +528,7 @@ impl Strategy for CronJob {
     }
 }
 
-/// Faults of a cron job; `old` is null for a new one.
+/// Validates the spec of a cron job. `old` is null for a new one.
 fn cron_spec(spec: &Tree, old: &Tree, out: &mut Faults) {
     let text_of_schedule = text(spec, &["schedule"]);
     if text_of_schedule.is_empty() {
@@ -572,7 +577,7 @@ fn schedule_faults(wanted: &str, spec: &Tree, old: &Tree, path: &Path<'_>, out: 
     if !wanted.contains("TZ") {
         return;
     }
-    // Who wrote a zone into the schedule when that was allowed keeps it.
+    // Stored schedules that contain a time zone predate this rule and remain valid.
     if !text(old, &["schedule"]).contains("TZ") {
         out.push(invalid_text(
             path,

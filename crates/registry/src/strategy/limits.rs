@@ -1,5 +1,7 @@
-//! `LimitRange` and `ResourceQuota`: how much of a resource one object may have, and how much a
-//! whole namespace.
+//! Defaults and validation of `LimitRange` and `ResourceQuota`.
+//!
+//! A limit range restricts the resources of one object, a quota those of a whole namespace. Missing
+//! defaults of containers are derived from the maximum and the minimum.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +22,8 @@ impl Strategy for LimitRange {
             if text(item, &["type"]) != "Container" {
                 continue;
             }
-            // The strictest that is said becomes what is said nowhere else.
+            // The order matters: `default` falls back to `max`, and `defaultRequest` to `default`,
+            // then `min`.
             for (from, to) in [
                 ("max", "default"),
                 ("default", "defaultRequest"),
@@ -87,7 +90,7 @@ fn limited_kind(kind: &str, path: &Path<'_>, out: &mut Faults) {
     );
 }
 
-/// Faults of the limits of one kind: names, and that the smaller ones are the smaller ones.
+/// Validates the limits of one kind: resource names, and min <= default request <= default <= max.
 fn limits(item: &Tree, kind: &str, path: &Path<'_>, out: &mut Faults) {
     const BOUNDS: [&str; 5] = [
         "max",
@@ -181,7 +184,7 @@ fn small_words(bound: &str) -> &'static str {
     }
 }
 
-/// The fault of an amount that is above the one that bounds it.
+/// Adds a fault if `amount` exceeds `bound`.
 fn above(
     path: String,
     amount: &Tree,

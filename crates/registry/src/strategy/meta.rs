@@ -1,9 +1,9 @@
-//! Object metadata: what every kind has in common when it is made or changed.
+//! Defaults and validation of object metadata, for all kinds.
 //!
-//! Upstream judges metadata twice: the generic machinery with the loosest rules for names, and
-//! most kinds once more with their own name rule and the rule that finalizers are qualified. On
-//! updates both run, so that a fault stands twice among the causes; on creation the kind's own
-//! judgement comes first and ends it.
+//! Upstream validates metadata twice. The generic layer applies the loosest name rule. Most kinds
+//! then apply their own name rule and require qualified finalizers. Updates run both, so an error
+//! lists the same fault twice. On creation the kind's own validation runs first, and its faults
+//! prevent the generic one.
 
 use kinds::{
     Tree,
@@ -14,18 +14,19 @@ use super::path::Path;
 use crate::tree::{at, carry, entries, flag, int, list, put, text};
 use kinds::names;
 
-/// Annotations may take this many bytes, keys and values together.
+/// Maximum size of all annotations, keys and values together, in bytes.
 const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 
-/// Finalizers that need no prefix.
+/// Finalizers that are valid without a prefix.
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
 
 const METADATA: Path<'static> = Path::root("metadata");
 
-/// How a kind judges names: the texts of what is wrong; the flag is true for `generateName`.
+/// Validates a name and returns the messages of what is wrong. The flag is `true` for
+/// `generateName`.
 pub(crate) type NameRule<'a> = &'a dyn Fn(&str, bool) -> Vec<String>;
 
-/// An `Invalid` fault whose value is text.
+/// Returns an `Invalid` fault for a string value.
 pub(crate) fn invalid_text(
     path: impl Into<String>,
     value: &str,
@@ -34,8 +35,8 @@ pub(crate) fn invalid_text(
     FieldError::invalid(path, &Tree::from(value), detail)
 }
 
-/// An `Invalid` fault whose value is shown as the given text, for values whose members stand in an
-/// order of their own.
+/// Returns an `Invalid` fault that prints `shown` as the value. Needed for values whose members
+/// have an order of their own.
 pub(crate) fn invalid_shown(
     path: impl Into<String>,
     shown: &str,
@@ -48,7 +49,7 @@ pub(crate) fn invalid_shown(
     }
 }
 
-/// Faults of a new object's metadata.
+/// Validates the metadata of a new object.
 pub(crate) fn create_faults(
     object: &Tree,
     namespaced: bool,
@@ -111,7 +112,7 @@ pub(crate) fn create_faults(
     out
 }
 
-/// Faults of changed metadata. `old` is what is stored.
+/// Validates updated metadata. `old` is the stored object.
 pub(crate) fn update_faults(new: &Tree, old: &Tree) -> Vec<FieldError> {
     let mut out = Vec::new();
     let (meta, was) = (at(new, &["metadata"]), at(old, &["metadata"]));
@@ -160,7 +161,7 @@ pub(crate) fn update_faults(new: &Tree, old: &Tree) -> Vec<FieldError> {
     out
 }
 
-/// Faults of finalizers that are neither standard nor qualified: most kinds refuse them.
+/// Validates that finalizers are standard or qualified, as most kinds require.
 pub(crate) fn kube_finalizers(object: &Tree) -> Vec<FieldError> {
     let finalizers = METADATA.child("finalizers");
     let mut out = Vec::new();
@@ -174,7 +175,7 @@ pub(crate) fn kube_finalizers(object: &Tree) -> Vec<FieldError> {
     out
 }
 
-/// Carries over what a client may leave out of an update and never decides itself.
+/// Restores metadata that a client may omit in an update but cannot change.
 pub(crate) fn prepare_update(new: &mut Tree, old: &Tree) {
     for field in ["uid", "creationTimestamp", "resourceVersion", "namespace"] {
         if at(new, &["metadata", field]).is_null() || text(new, &["metadata", field]).is_empty() {
@@ -186,11 +187,11 @@ pub(crate) fn prepare_update(new: &mut Tree, old: &Tree) {
             carry(old, new, &["metadata", field]);
         }
     }
-    // Generation is counted here and nowhere else; whatever the client sent is dropped.
+    // Only this module changes the generation, so a value from the client is discarded.
     carry(old, new, &["metadata", "generation"]);
 }
 
-/// Raises the generation by one.
+/// Increments the generation.
 pub(crate) fn raise_generation(new: &mut Tree, old: &Tree) {
     let generation = int(old, &["metadata", "generation"]).unwrap_or_default();
     put(
@@ -200,7 +201,7 @@ pub(crate) fn raise_generation(new: &mut Tree, old: &Tree) {
     );
 }
 
-/// Faults of a map of labels.
+/// Validates a map of labels.
 pub(crate) fn labels(labels: &Tree, path: &Path<'_>, out: &mut Vec<FieldError>) {
     for (key, value) in entries(labels, &[]) {
         out.extend(
@@ -217,7 +218,7 @@ pub(crate) fn labels(labels: &Tree, path: &Path<'_>, out: &mut Vec<FieldError>) 
     }
 }
 
-/// Faults of a map of annotations.
+/// Validates a map of annotations.
 pub(crate) fn annotations(annotations: &Tree, path: &Path<'_>, out: &mut Vec<FieldError>) {
     let mut size = 0;
     for (key, value) in entries(annotations, &[]) {
@@ -278,7 +279,7 @@ fn owners(meta: &Tree, out: &mut Vec<FieldError>) {
     }
 }
 
-/// An owner reference as errors show it: members in their wire order.
+/// Renders an owner reference as errors show it: with members in wire order.
 fn shown_owner(owner: &Tree) -> String {
     let required = ["apiVersion", "kind", "name", "uid"]
         .map(|field| format!("\"{field}\":{}", Tree::from(text(owner, &[field]))));
@@ -338,7 +339,8 @@ fn no_new_finalizers(meta: &Tree, was: &Tree, out: &mut Vec<FieldError>) {
     }
 }
 
-/// The front of a generated name as it is judged: what follows makes a trailing hyphen sound.
+/// Returns a `generateName` prefix for validation as a name. A trailing hyphen is valid there,
+/// because a suffix follows it.
 pub(crate) fn without_trailing_dash(prefix: &str) -> String {
     match prefix.strip_suffix('-') {
         Some(front) if !front.is_empty() => format!("{front}a"),

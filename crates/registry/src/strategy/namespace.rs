@@ -1,4 +1,7 @@
-//! `Namespace`: carries its own name as a label, and goes only after its content.
+//! Defaults and validation of `Namespace`.
+//!
+//! Every namespace has a label with its own name. The finalizer `kubernetes` in the spec keeps it
+//! until its content is deleted, and only the `finalize` subresource can change that list.
 
 use kinds::{Tree, names, status::FieldError};
 
@@ -10,7 +13,7 @@ use crate::tree::{at, carry, list, put, text};
 
 pub(crate) struct Namespace;
 
-/// The label that every namespace carries.
+/// The label that contains the name of the namespace.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 impl Strategy for Namespace {
@@ -46,7 +49,7 @@ impl Strategy for Namespace {
         match context.subresource {
             "finalize" => carry(old, new, &["status"]),
             "status" => {}
-            // The finalizers of the specification have a subresource of their own.
+            // Only the `finalize` subresource may change the spec's finalizers.
             _ => carry(old, new, &["spec", "finalizers"]),
         }
     }
@@ -98,8 +101,8 @@ impl Strategy for Namespace {
     }
 }
 
-/// Faults of the finalizers of the specification; only its own subresource tells which one is
-/// wrong.
+/// Validates the finalizers of the spec. The path in a fault includes the index only if
+/// `tells_which` is set, as upstream does for the `finalize` subresource.
 fn finalizers(object: &Tree, tells_which: bool) -> Vec<FieldError> {
     let all = Path::root("spec.finalizers");
     let mut out = Vec::new();

@@ -1,4 +1,8 @@
-//! `Ingress` and `NetworkPolicy`: how traffic comes in, and who may talk to whom.
+//! Validation of `Ingress` and `NetworkPolicy`, and the defaults of network policies.
+//!
+//! Creating an ingress with both the class annotation and the class field is an error. Path types
+//! differ: `Exact` and `Prefix` paths must be normalized, `ImplementationSpecific` paths need not
+//! be.
 
 use std::net::IpAddr;
 
@@ -13,10 +17,11 @@ use crate::tree::{at, ensure, fill, int, list, list_mut, put, text};
 
 pub(crate) struct Ingress;
 
-/// The annotation that named the class before the field did.
+/// The annotation that selected an ingress class before `ingressClassName` existed.
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 const PATH_TYPES: [&str; 3] = ["Exact", "ImplementationSpecific", "Prefix"];
-/// What the paths that are compared must not contain, and how they must not end.
+/// Sequences that `Exact` and `Prefix` paths must not contain, and suffixes that they must not
+/// have.
 const NOT_INSIDE: [&str; 5] = ["//", "/./", "/../", "%2f", "%2F"];
 const NOT_LAST: [&str; 2] = ["/..", "/."];
 
@@ -425,7 +430,7 @@ fn address_block(block: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// True when a range of addresses is a part of another one and smaller.
+/// Returns `true` if the CIDR `part` is a strict subset of the CIDR `whole`.
 fn is_within(part: &str, whole: &str) -> bool {
     let (Some((part, part_length)), Some((whole, length))) = (range(part), range(whole)) else {
         return false;
@@ -434,7 +439,8 @@ fn is_within(part: &str, whole: &str) -> bool {
     part_length > length && (shift == 128 || part >> shift == whole >> shift)
 }
 
-/// The bits of a range, and how many of them count; addresses of IPv4 lie where IPv6 maps them.
+/// Parses a CIDR into its address bits and prefix length. IPv4 is mapped into the IPv6 space, so
+/// that both families compare as 128-bit numbers.
 fn range(text: &str) -> Option<(u128, u32)> {
     let (address, length) = text.split_once('/')?;
     let length: u32 = length.parse().ok()?;
@@ -465,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ingress_says_where_its_traffic_goes() {
+    fn ingress_rules_and_backends_are_validated() {
         let check =
             |spec: Tree, expected: &[&str]| assert_eq!(faults(&Ingress, &spec), expected, "{spec}");
         let service = || json!({"service": {"name": "web", "port": {"number": 80}}});
@@ -510,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_policy_names_peers_and_ports() {
+    fn network_policy_peers_and_ports_are_validated() {
         let check = |rule: Tree, expected: &[&str]| {
             let spec = json!({"podSelector": {}, "ingress": [rule], "policyTypes": ["Ingress"]});
             assert_eq!(faults(&NetworkPolicy, &spec), expected, "{spec}");

@@ -1,5 +1,7 @@
-//! `Node`: addresses of pods and the identity at its provider are given once; taints and cordons
-//! come and go.
+//! Defaults and validation of `Node`.
+//!
+//! Pod CIDRs and the provider ID can be set once and never change. Taints and `unschedulable` may
+//! change at any time.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +23,7 @@ const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 
 impl Strategy for Node {
     fn default(&self, object: &mut Tree) {
-        // A node that only says what it has lets all of it be used.
+        // Without reserved resources the whole capacity is allocatable.
         if at(object, &["status", "allocatable"]).is_null() {
             carry(&object.clone(), object, &["status", "capacity"]);
             let capacity = at(object, &["status", "capacity"]).clone();
@@ -31,7 +33,7 @@ impl Strategy for Node {
         }
         agree_on_ranges(object);
         if !flag(object, &["spec", "unschedulable"]) {
-            // False and absent are the same, and absent is what is written.
+            // `false` and absent are equal, and upstream omits `false`.
             take(object, &["spec", "unschedulable"]);
         }
     }
@@ -61,7 +63,7 @@ impl Strategy for Node {
         old: &Tree,
     ) -> Vec<FieldError> {
         let mut out = Vec::new();
-        // Upstream judges the whole node and then its change: some faults are told twice.
+        // Upstream validates the whole node and then the update, so it reports some faults twice.
         if context.subresource != "status" {
             whole(new, &mut out);
         }
@@ -114,7 +116,7 @@ fn whole(object: &Tree, out: &mut Faults) {
     ranges(object, out);
 }
 
-/// Ranges of pod addresses: at most one of each family.
+/// Validates the pod CIDRs: at most one of each family.
 fn ranges(object: &Tree, out: &mut Faults) {
     let path = SPEC.child("podCIDRs");
     let all: Vec<&str> = list(object, &["spec", "podCIDRs"])
@@ -147,7 +149,7 @@ fn ranges(object: &Tree, out: &mut Faults) {
     }
 }
 
-/// The single range and the list of ranges say the same, whichever of them was written.
+/// Synchronizes `podCIDR` and `podCIDRs`, whichever of them the client set.
 fn agree_on_ranges(object: &mut Tree) {
     let single = text(object, &["spec", "podCIDR"]).to_owned();
     let first = list(object, &["spec", "podCIDRs"])
@@ -162,7 +164,7 @@ fn agree_on_ranges(object: &mut Tree) {
     }
 }
 
-/// True for `10.0.0.0/24` and its like.
+/// Returns `true` for a valid CIDR such as `10.0.0.0/24`.
 pub(crate) fn is_range(text: &str) -> bool {
     let Some((address, length)) = text.split_once('/') else {
         return false;
@@ -175,7 +177,7 @@ pub(crate) fn is_range(text: &str) -> bool {
     length.parse::<u8>().is_ok_and(|length| length <= limit) && !length.starts_with('+')
 }
 
-/// Tolerations in an annotation are a leftover that must still parse.
+/// Validates the legacy scheduling annotation, whose value must be valid JSON.
 fn annotations(object: &Tree, out: &mut Faults) {
     const AVOID: &str = "scheduler.alpha.kubernetes.io/preferAvoidPods";
     let path = METADATA.child("annotations");
@@ -188,7 +190,7 @@ fn annotations(object: &Tree, out: &mut Faults) {
     }
 }
 
-/// The path is the one that clients see, though the taints are in the specification.
+/// Validates taints. Upstream reports them below `metadata`, although they are in the spec.
 fn taints(object: &Tree, out: &mut Faults) {
     let path = METADATA.child("taints");
     let mut seen = BTreeSet::new();

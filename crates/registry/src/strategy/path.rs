@@ -1,16 +1,18 @@
-//! The path of a field while an object is validated. A chain of borrowed parts that becomes text
-//! only when there is a fault to report, so that sound objects cost no allocation.
+//! The path of a field during validation.
+//!
+//! A path is a chain of borrowed segments. It becomes a string only when a fault is reported, so
+//! valid objects cost no allocation.
 
 use std::fmt;
 
-/// One step of a chain from the root of an object.
+/// One segment of a path, linked to its parent.
 #[derive(Clone, Copy)]
 pub(crate) struct Path<'a> {
     parent: Option<&'a Path<'a>>,
     part: Part<'a>,
 }
 
-/// The root of a specification.
+/// The path of the spec.
 pub(crate) const SPEC: Path<'static> = Path::root("spec");
 
 #[derive(Clone, Copy)]
@@ -21,7 +23,7 @@ enum Part<'a> {
 }
 
 impl<'a> Path<'a> {
-    /// A path of one member (or of several, already joined by dots).
+    /// Returns the path of a top-level field, or of several that are joined by dots.
     pub(crate) const fn root(name: &'a str) -> Self {
         Self {
             parent: None,
@@ -29,7 +31,7 @@ impl<'a> Path<'a> {
         }
     }
 
-    /// A member: `.name`.
+    /// Appends a field: `.name`.
     pub(crate) fn child(&'a self, name: &'a str) -> Self {
         Self {
             parent: Some(self),
@@ -37,7 +39,7 @@ impl<'a> Path<'a> {
         }
     }
 
-    /// An item: `[3]`.
+    /// Appends an index: `[3]`.
     pub(crate) fn index(&'a self, index: usize) -> Self {
         Self {
             parent: Some(self),
@@ -45,7 +47,7 @@ impl<'a> Path<'a> {
         }
     }
 
-    /// An entry of a map: `[key]`.
+    /// Appends a map key: `[key]`.
     pub(crate) fn key(&'a self, key: &'a str) -> Self {
         Self {
             parent: Some(self),
@@ -85,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_reads_like_the_wire_shows_it() {
+    fn a_path_is_rendered_as_in_api_errors() {
         let spec = Path::root("spec");
         assert_eq!(
             spec.child("containers")

@@ -1,5 +1,7 @@
-//! `PodDisruptionBudget`: no defaults, every field of the spec may change, and the limits are
-//! judged before the selector.
+//! Validation of `PodDisruptionBudget`, which has no defaults.
+//!
+//! All fields of the spec may change. Validation checks the limits before the selector, because
+//! clients see the order of faults.
 
 use std::collections::BTreeSet;
 
@@ -15,14 +17,14 @@ use crate::tree::{at, int, list, put, take, text};
 pub(crate) struct PodDisruptionBudget;
 
 const POLICIES: [&str; 2] = ["AlwaysAllow", "IfHealthyBudget"];
-/// The figures of a status, which are always written.
+/// Integer fields of the status, which are always serialized.
 const FIGURES: [&str; 4] = [
     "disruptionsAllowed",
     "currentHealthy",
     "desiredHealthy",
     "expectedPods",
 ];
-/// The term by which old servers kept empty selectors of `policy/v1beta1` from matching.
+/// Key of the label term that kept empty `policy/v1beta1` selectors from matching all pods.
 const LEGACY_KEY: &str = "pdb.kubernetes.io/deprecated-v1beta1-empty-selector-match";
 
 const REASON_LIMIT: usize = 1024;
@@ -95,7 +97,7 @@ impl Strategy for PodDisruptionBudget {
     }
 }
 
-/// Drops the legacy term, unless the selector is nothing but that term.
+/// Removes the legacy term from a selector that has other terms too.
 fn strip_legacy_term(object: &mut Tree) {
     let terms = list(object, &["spec", "selector", "matchExpressions"]);
     let is_legacy = |term: &Tree| text(term, &["key"]) == LEGACY_KEY;
@@ -141,8 +143,8 @@ fn spec(object: &Tree, lenient_values: bool, out: &mut Faults) {
     one_of_if_set(spec, "unhealthyPodEvictionPolicy", &POLICIES, &SPEC, out);
 }
 
-/// The spec as the error of two limits shows it: with the names that the fields have inside of the
-/// reference implementation, since those are on the wire.
+/// Renders the spec as the fault of two limits shows it: with the field names of upstream's Go
+/// structs, which clients see.
 fn shown_spec(spec: &Tree) -> String {
     format!(
         "{{\"MinAvailable\":{},\"Selector\":{},\"MaxUnavailable\":{},\"UnhealthyPodEvictionPolicy\":{}}}",
@@ -165,7 +167,7 @@ fn status(status: &Tree, out: &mut Faults) {
     }
 }
 
-/// Faults of conditions of the common form.
+/// Validates conditions of the common type `metav1.Condition`.
 pub(crate) fn conditions(conditions: &[Tree], path: &Path<'_>, out: &mut Faults) {
     let mut seen = BTreeSet::new();
     for (index, condition) in conditions.iter().enumerate() {

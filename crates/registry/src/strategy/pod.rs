@@ -1,4 +1,7 @@
-//! `Pod`: what it gets when it is made, and the little of it that may change afterwards.
+//! Defaults and validation of `Pod`, and what each of its subresources may change.
+//!
+//! Deletion is immediate for a pod that is not scheduled or has finished. Otherwise the pod's grace
+//! period applies.
 //!
 //! Read next: [`update`] for the rules of changes, [`resize`] for those of its resources.
 
@@ -16,9 +19,9 @@ use crate::tree::{at, carry, flag, int, list, put, take, text};
 
 pub(crate) struct Pod;
 
-/// The annotation with which a client says which pods a controller should delete first.
+/// The annotation that ranks the pods of a replica set for deletion.
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
-/// The annotation of pods that a node agent runs from a file.
+/// The annotation of mirror pods, which represent static pods of a kubelet.
 pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
 
 impl Strategy for Pod {
@@ -140,7 +143,7 @@ impl Strategy for Pod {
             .or_else(|| int(object, &["spec", "terminationGracePeriodSeconds"]))
             .unwrap_or_default();
         let is_finished = matches!(text(object, &["status", "phase"]), "Failed" | "Succeeded");
-        // Nobody has to be asked to stop where nothing runs.
+        // No kubelet runs this pod, so a grace period would only delay the deletion.
         if text(object, &["spec", "nodeName"]).is_empty() || is_finished {
             return Some(0);
         }
@@ -152,7 +155,7 @@ impl Strategy for Pod {
     }
 }
 
-/// The single address and the list of addresses say the same, whichever of them was written.
+/// Synchronizes `podIP` and `podIPs`, whichever of them the client set.
 fn agree_on_addresses(object: &mut Tree) {
     let single = text(object, &["status", "podIP"]).to_owned();
     let first = list(object, &["status", "podIPs"])
@@ -170,7 +173,7 @@ fn agree_on_addresses(object: &mut Tree) {
     }
 }
 
-/// Through this subresource only one part may change.
+/// Discards all changes outside of `part`, the only one that a subresource may change.
 fn keep_only(new: &mut Tree, old: &Tree, part: &[&str]) {
     let changed = at(new, part).clone();
     let (version, managed) = (
@@ -191,7 +194,7 @@ fn keep_only(new: &mut Tree, old: &Tree, part: &[&str]) {
 }
 
 fn prepare_status(new: &mut Tree, old: &Tree) {
-    // Old node agents corrupt owner references when they write a status.
+    // Old kubelets corrupt owner references when they update the status.
     carry(old, new, &["metadata", "ownerReferences"]);
     if text(new, &["status", "qosClass"]).is_empty() {
         carry(old, new, &["status", "qosClass"]);
@@ -236,7 +239,7 @@ fn annotations(object: &Tree, out: &mut Faults) {
         ));
     }
     if let Some(cost) = annotations.get(DELETION_COST).and_then(Tree::as_str) {
-        // The API refuses what other parsers accept: a plus sign and leading zeros.
+        // The API rejects a plus sign and leading zeros, which Rust's integer parser accepts.
         let digits = cost.strip_prefix('-').unwrap_or(cost);
         let plain = !cost.starts_with('+') && (digits == "0" || !digits.starts_with('0'));
         if !plain || cost.parse::<i32>().is_err() {

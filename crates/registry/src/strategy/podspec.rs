@@ -1,7 +1,9 @@
-//! The specification of a pod, as pods and pod templates share it: defaults and validation.
+//! Defaults and validation of the pod spec, for pods and pod templates.
 //!
-//! Read next: [`defaults`], then [`validate`], which calls the others in the order in which the API
-//! reports faults.
+//! Both share the rules, and [`Holder`] selects the few that differ.
+//!
+//! Read next: [`defaults`], then [`validate`], which calls the other modules in the order in which
+//! upstream reports faults.
 
 mod affinity;
 mod container;
@@ -24,16 +26,16 @@ use kinds::Tree;
 
 use crate::tree::list;
 
-/// The lists that hold containers, in wire order.
+/// Fields of a pod's spec that hold containers, in wire order.
 pub(crate) const CONTAINER_LISTS: [&str; 3] =
     ["initContainers", "containers", "ephemeralContainers"];
 
-/// Where a specification stands.
+/// The object that contains a pod spec.
 #[derive(Clone, Copy)]
 pub(crate) enum Holder<'a> {
-    /// In a pod of this name.
+    /// A pod of this name.
     Pod(&'a str),
-    /// In a template; its pods get these claims as volumes besides their own.
+    /// A template whose pods mount these claims as additional volumes.
     Template(&'a [Tree]),
 }
 
@@ -43,7 +45,7 @@ impl Holder<'_> {
     }
 }
 
-/// The quality of service class of a pod, from the resources of its containers.
+/// Returns the QoS class of a pod, which follows from the resources of its containers.
 pub(crate) fn qos_class(spec: &Tree) -> &'static str {
     let containers = || {
         list(spec, &["containers"])

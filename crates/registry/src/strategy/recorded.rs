@@ -1,6 +1,7 @@
-//! Replays what was recorded about single objects — creating, replacing and patching them — through
-//! the registry, without HTTP and without controllers. What needs those is replayed elsewhere; here
-//! a fault in a default or in a text is found in a second.
+//! Replays recorded requests on single objects (create, replace, patch) through the registry.
+//!
+//! No HTTP and no controllers run here, so a wrong default or error message is found within a
+//! second. Scenarios that need controllers are replayed by other tests.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::resource::ResourceRef;
 use crate::tree::{at, list, text};
 use crate::{Options, Registry};
 
-/// Scenarios that are about single objects.
+/// Scenarios that only involve single objects.
 const OBJECTS: &[&str] = &[
     "A pod with one container gets all its defaults",
     "A pod with probes, hooks and ports gets their defaults",
@@ -112,8 +113,8 @@ impl Conversation {
             })
     }
 
-    /// One request; the code and the body of its answer. None: the request is not of the kind that
-    /// is replayed here.
+    /// Sends one request and returns the status code and body of the response. Returns `None` if
+    /// this test does not support the request.
     async fn ask(&self, method: &str, path: &str, body: Tree, patch: &str) -> Option<(u16, Tree)> {
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         let (group, version, rest) = match parts[..] {
@@ -200,7 +201,7 @@ impl Conversation {
     }
 }
 
-/// The part of an answer that a path names; none for paths of a kind that is not needed here.
+/// Returns the part of a response at a path, or `None` if this test does not support the path.
 fn part(tree: &Tree, path: &str) -> Option<Tree> {
     let mut here = tree.clone();
     let path = path.replace('[', ".[");
@@ -223,7 +224,7 @@ fn part(tree: &Tree, path: &str) -> Option<Tree> {
     Some(here)
 }
 
-/// Replaces what moves, as the recordings have it.
+/// Masks values that vary between runs, in the way the recordings mask them.
 fn masked(tree: Tree, namespace: &str, masks: &[(Regex, String)]) -> Tree {
     match tree {
         Tree::Object(members) => members
@@ -254,7 +255,7 @@ fn masked(tree: Tree, namespace: &str, masks: &[(Regex, String)]) -> Tree {
     }
 }
 
-/// Replaces what differs from run to run.
+/// Replaces a value that varies between runs with a placeholder.
 fn drop_values(tree: &mut Tree, steps: &[&str]) {
     match (steps, tree) {
         ([], here) => *here = "<any>".into(),
@@ -290,7 +291,7 @@ fn masks(step: &Tree) -> Vec<(Regex, String)> {
         .collect()
 }
 
-/// The differences of one scenario, each as the request and the two answers.
+/// Returns the differences of one scenario, each with its request and both responses.
 async fn differences(scenario: &Tree, number: usize) -> Vec<String> {
     let mut talk = Conversation::begin(number).await;
     let mut found = Vec::new();
@@ -394,14 +395,14 @@ async fn check(area: &str, names: &[&str], expected: &[&str]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn objects_are_made_and_changed_as_recorded() {
-    // A decoding error of a patch shows the object that it came from; its members stand in another
-    // order here.
+async fn objects_are_created_and_updated_as_recorded() {
+    // The decoding error of a patch prints the patched object, whose members are ordered
+    // differently here.
     check("objects", OBJECTS, &["ScaleSpec.spec.replicas"]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn budgets_are_made_and_changed_as_recorded() {
-    // Names of Go's types are not known here.
+async fn budgets_are_created_and_updated_as_recorded() {
+    // The error contains a Go type name, which this server does not know.
     check("budgets", BUDGETS, &["v1.UnhealthyPodEvictionPolicyType"]).await;
 }

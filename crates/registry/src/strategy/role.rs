@@ -1,4 +1,6 @@
-//! `Role` and `ClusterRole`: which verbs on what.
+//! Validation of `Role` and `ClusterRole`.
+//!
+//! Each rule has verbs and either resources or non-resource URLs. Only cluster roles may have URLs.
 
 use kinds::{Tree, names, status::FieldError};
 
@@ -8,7 +10,7 @@ use super::{Strategy, StrategyContext, selector};
 use crate::tree::{at, is_empty, list};
 
 pub(crate) struct Role {
-    /// The role is one of a namespace.
+    /// Whether the strategy is for roles, not cluster roles.
     pub(crate) is_namespaced: bool,
 }
 
@@ -99,7 +101,7 @@ mod tests {
     use crate::strategy::Gates;
 
     #[test]
-    fn a_rule_names_verbs_and_either_resources_or_paths() {
+    fn a_rule_requires_verbs_and_either_resources_or_paths() {
         let check = |is_namespaced: bool, rule: Tree, expected: &[&str]| {
             let context = StrategyContext {
                 subresource: "",

@@ -1,4 +1,6 @@
-//! Label selectors as validation sees them.
+//! Validation, equality and rendering of label selectors.
+//!
+//! An absent selector matches nothing, an empty one matches everything.
 
 use kinds::{Tree, status::FieldError};
 
@@ -7,8 +9,8 @@ use super::path::Path;
 use crate::tree::{at, list, text};
 use kinds::names;
 
-/// Faults of a `LabelSelector`. `lenient_values` leaves the values of expressions unjudged, as
-/// updates of objects do whose stored selector breaks the rules already.
+/// Validates a `LabelSelector`. `lenient_values` skips the values of expressions, for updates of
+/// objects whose stored selector is already invalid.
 pub(crate) fn faults(
     selector: &Tree,
     path: &Path<'_>,
@@ -72,7 +74,7 @@ fn requirement(
     }
 }
 
-/// True when a selector demands nothing.
+/// Returns `true` if a selector has no requirements.
 pub(crate) fn is_empty(selector: &Tree) -> bool {
     at(selector, &["matchLabels"])
         .as_object()
@@ -80,18 +82,18 @@ pub(crate) fn is_empty(selector: &Tree) -> bool {
         && list(selector, &["matchExpressions"]).is_empty()
 }
 
-/// True when a selector breaks no rule. None is sound.
+/// Returns `true` if a selector is valid. Absent is valid.
 pub(crate) fn is_sound(selector: &Tree) -> bool {
     kinds::selector::LabelSelector::from_tree(selector).is_ok()
 }
 
-/// True when a selector matches labels. A selector that breaks the rules matches nothing.
+/// Returns `true` if a selector matches labels. An invalid selector matches nothing.
 pub(crate) fn matches(selector: &Tree, labels: &Tree) -> bool {
     kinds::selector::LabelSelector::from_tree(selector)
         .is_ok_and(|selector| selector.matches(labels))
 }
 
-/// Semantic equality of selectors. None matches nothing and is not the empty one.
+/// Compares selectors semantically. An absent selector differs from an empty one.
 pub(crate) fn same(one: &Tree, other: &Tree) -> bool {
     one.is_null() == other.is_null()
         && super::same(
@@ -102,7 +104,7 @@ pub(crate) fn same(one: &Tree, other: &Tree) -> bool {
         )
 }
 
-/// A `LabelSelector` as errors show it: members in their wire order.
+/// Renders a `LabelSelector` as errors show it: with members in wire order.
 pub(crate) fn shown(selector: &Tree) -> String {
     if selector.is_null() {
         return "null".to_owned();

@@ -1,6 +1,10 @@
-//! `Service`. Addresses and node ports are drawn by the machinery, inside the commit.
+//! Defaults and validation of `Service`.
 //!
-//! Read next: [`addresses`] for cluster addresses and their families.
+//! The strategy never allocates cluster IPs or node ports: the registry does that inside the store
+//! transaction. Updates keep allocated values that the client omits. A change of `type` clears the
+//! fields that the new type does not support.
+//!
+//! Read next: [`addresses`] for cluster IPs and IP families.
 
 mod addresses;
 
@@ -21,10 +25,10 @@ pub(crate) struct Service;
 
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 pub(super) const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
-/// How long an address keeps its pod when nothing else is said: three hours.
+/// Default timeout of `ClientIP` session affinity, in seconds: three hours.
 const AFFINITY_SECONDS: i64 = 10_800;
 const AFFINITY_SECONDS_LIMIT: i64 = 86_400;
-/// The port of node agents, which load balancers must not open.
+/// Port of the kubelet. A load balancer must not expose it.
 const AGENT_PORT: i64 = 10_250;
 
 const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
@@ -99,7 +103,7 @@ impl Strategy for Service {
     }
 
     fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        // Upstream draws addresses first, and ends there when they cannot be drawn.
+        // Upstream allocates addresses before it validates and returns early when allocation fails.
         let mut out = Vec::new();
         addresses::faults(at(object, &["spec"]), &mut out);
         if out.is_empty() {
@@ -166,7 +170,8 @@ fn has_node_ports(spec: &Tree) -> bool {
     }
 }
 
-/// True when a balancer has to ask nodes whether they have a pod of the service.
+/// Returns `true` if the service needs a health check node port, through which a load balancer
+/// finds the nodes that run its pods.
 pub(crate) fn needs_health_check(spec: &Tree) -> bool {
     text(spec, &["type"]) == "LoadBalancer" && text(spec, &["externalTrafficPolicy"]) == "Local"
 }
@@ -177,7 +182,7 @@ fn is_reachable_from_outside(spec: &Tree) -> bool {
         || kind == "ClusterIP" && !list(spec, &["externalIPs"]).is_empty()
 }
 
-/// What was drawn for a service and is left out of an update stays.
+/// Copies allocated node ports from the stored service into an update that omits them.
 fn keep_drawn(new: &mut Tree, old: &Tree) {
     let was = at(old, &["spec"]);
     if has_node_ports(was) && has_node_ports(at(new, &["spec"])) {
@@ -206,7 +211,7 @@ fn keep_drawn(new: &mut Tree, old: &Tree) {
     }
 }
 
-/// What a type had and the next one does not have goes, unless the client said something about it.
+/// Clears fields that only the old type supports, unless the client changed them in this request.
 fn drop_what_the_type_lost(new: &mut Tree, old: &Tree) {
     let was = at(old, &["spec"]);
     let mut lost: Vec<&str> = Vec::new();
@@ -476,8 +481,8 @@ fn affinity(spec: &Tree, out: &mut Faults) {
     }
 }
 
-/// Who may reach a balancer; in the specification, or in an annotation from before there was a
-/// field.
+/// Validates the source ranges of a load balancer. The field takes precedence over the older
+/// annotation.
 fn source_ranges(spec: &Tree, annotations: &Tree, out: &mut Faults) {
     let is_balancer = text(spec, &["type"]) == "LoadBalancer";
     let ranges = list(spec, &["loadBalancerSourceRanges"]);

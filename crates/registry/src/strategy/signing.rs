@@ -1,5 +1,7 @@
-//! `CertificateSigningRequest`: what was asked for never changes, and each of its subresources has
-//! a part of the answer.
+//! Validation of `CertificateSigningRequest`.
+//!
+//! The spec is immutable. Each subresource writes a different part of the status, and decisions and
+//! issued certificates are final.
 
 use kinds::Tree;
 use kinds::status::FieldError;
@@ -9,10 +11,10 @@ use crate::tree::{at, carry, fill, list, list_mut, put, text};
 
 pub(crate) struct SigningRequest;
 
-/// The conditions that `approval` writes, and nobody else.
+/// Conditions that only the `approval` subresource may write.
 const DECISIONS: [&str; 2] = ["Approved", "Denied"];
 
-/// The conditions that stay for good.
+/// Conditions that cannot be removed.
 const FINAL: [&str; 3] = ["Approved", "Denied", "Failed"];
 
 impl Strategy for SigningRequest {
@@ -81,7 +83,7 @@ impl Strategy for SigningRequest {
     }
 }
 
-/// How many conditions of this type there are.
+/// Returns the number of conditions of this type.
 fn said(object: &Tree, kind: &str) -> usize {
     list(object, &["status", "conditions"])
         .iter()
@@ -89,7 +91,7 @@ fn said(object: &Tree, kind: &str) -> usize {
         .count()
 }
 
-/// Faults of a change that takes back what is final.
+/// Rejects an update that removes a final condition or changes the certificate.
 fn undone(new: &Tree, old: &Tree) -> Vec<FieldError> {
     let mut faults: Vec<FieldError> = FINAL
         .iter()
@@ -114,7 +116,7 @@ fn undone(new: &Tree, old: &Tree) -> Vec<FieldError> {
     faults
 }
 
-/// Takes back what a subresource says in conditions that are not its own.
+/// Discards changes of conditions that the subresource may not write.
 fn keep_conditions(new: &mut Tree, old: &Tree, is_kept: impl Fn(&str) -> bool) {
     let of = |object: &Tree, wanted: bool| -> Vec<Tree> {
         let all = list(object, &["status", "conditions"]).iter();
@@ -136,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_subresource_writes_its_own_conditions() {
+    fn each_subresource_writes_only_its_own_conditions() {
         let of = |kinds: &[&str]| -> Tree {
             let conditions: Vec<Tree> = kinds.iter().map(|kind| json!({"type": kind})).collect();
             json!({"spec": {"signerName": "s"},

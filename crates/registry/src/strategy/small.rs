@@ -1,5 +1,7 @@
-//! Kinds whose rules are a handful of defaults: storage, limits, autoscaling, bindings of roles,
-//! webhooks.
+//! Kinds with few rules: persistent volumes, storage classes, autoscalers, role bindings, webhook
+//! configurations, runtime classes, ingress classes and API services.
+//!
+//! A kind moves to a file of its own when its rules grow.
 
 use kinds::facts::Type;
 use kinds::tree::json;
@@ -11,7 +13,7 @@ use super::path::{Path, SPEC};
 use super::{Strategy, StrategyContext, claim, same, same_part};
 use crate::tree::{at, ensure, entries, fill, int, list, list_mut, put, text};
 
-/// Members of the specification of a volume that are structures and no sources.
+/// Fields of a persistent volume's spec that are objects but not volume sources.
 const NOT_SOURCES: [&str; 3] = ["capacity", "claimRef", "nodeAffinity"];
 
 pub(crate) struct PersistentVolume;

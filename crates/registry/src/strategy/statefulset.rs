@@ -1,4 +1,8 @@
-//! `StatefulSet` and `DaemonSet`.
+//! Defaults and validation of `StatefulSet`, `DaemonSet` and `ControllerRevision`.
+//!
+//! Most of a stateful set's spec is immutable. Its template is validated only when an update
+//! changes it, so that stored objects that predate a rule remain editable. Daemon sets count
+//! changes of their template in a deprecated annotation.
 
 use kinds::{Tree, names, status::FieldError};
 
@@ -12,7 +16,7 @@ use crate::tree::{at, carry, ensure, fill, int, list, list_mut, put, text};
 
 pub(crate) struct StatefulSet;
 
-/// What may change in the specification of a stateful set.
+/// Fields of a stateful set's spec that may change.
 const MUTABLE: [&str; 7] = [
     "replicas",
     "ordinals",
@@ -104,7 +108,7 @@ impl Strategy for StatefulSet {
             workload::collision_count(new, old, &mut out);
             return out;
         }
-        // What was stored under older rules does not block changes of the rest.
+        // Parts that did not change are not validated again, because they may predate a rule.
         let is_new =
             |part: &str| !same("io.k8s.api.apps.v1.StatefulSet", &["spec", part], new, old);
         stateful_spec(
@@ -239,7 +243,7 @@ fn stateful_strategy(strategy: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// Rolling updates as errors show them: with the names of the reference implementation.
+/// Renders a rolling update as errors show it: with the field names of upstream's Go structs.
 fn shown_rolling(rolling: &Tree) -> String {
     if rolling.is_null() {
         return "null".to_owned();
@@ -253,7 +257,7 @@ fn shown_rolling(rolling: &Tree) -> String {
 
 pub(crate) struct DaemonSet;
 
-/// The annotation in which the generation of the template lives on.
+/// The annotation that replaced the field `templateGeneration`.
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 impl Strategy for DaemonSet {

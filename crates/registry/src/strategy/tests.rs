@@ -1,4 +1,6 @@
-//! Tables of defaults and faults by kind. Objects are given in YAML.
+//! Tests of strategies, as tables of defaults and faults by kind.
+//!
+//! Each entry gives an object in YAML and the value or the messages that clients see.
 
 mod all_kinds;
 mod budgets;
@@ -36,7 +38,7 @@ fn context(subresource: &str, gates: Gates) -> StrategyContext<'_> {
     }
 }
 
-/// An object as it comes out of its decoder and its defaults.
+/// Decodes an object and applies its defaults.
 fn object(resource: &str, yaml: &str) -> Tree {
     let (rules, resource) = rules(resource);
     let mut tree = kinds::yaml::decode(yaml.as_bytes(), resource.ty)
@@ -62,7 +64,7 @@ fn made(resource: &str, yaml: &str, gates: Gates) -> Tree {
     tree
 }
 
-/// The part of a new object that a path names.
+/// Returns the part of a new object at a path.
 #[track_caller]
 fn check_part(resource: &str, yaml: &str, path: &[&str], expected: &str) {
     let made = made(resource, yaml, ON);
@@ -74,7 +76,7 @@ fn texts(faults: &[kinds::status::FieldError]) -> Vec<String> {
     faults.iter().map(ToString::to_string).collect()
 }
 
-/// The faults of a new object.
+/// Returns the faults of a new object.
 #[track_caller]
 fn check_faults(resource: &str, yaml: &str, expected: &[&str]) {
     let made = made(resource, yaml, ON);
@@ -82,7 +84,7 @@ fn check_faults(resource: &str, yaml: &str, expected: &[&str]) {
     assert_eq!(faults, expected);
 }
 
-/// The change of an object through a subresource (or none): what comes of it, and its faults.
+/// Updates an object, through a subresource if one is given. Returns the result and its faults.
 fn change(
     resource: &str,
     old: &str,
@@ -99,7 +101,7 @@ fn change(
     (next, faults)
 }
 
-/// The generation after a sound change.
+/// Returns the generation after a valid update.
 #[track_caller]
 fn check_generation(resource: &str, old: &str, new: &str, expected: u64) {
     let (next, faults) = change(resource, old, new, "", ON);

@@ -1,4 +1,8 @@
-//! What the kinds that make pods share: a selector, and a template that it must match.
+//! Validation that most kinds with a pod template share: selector, template and the replica
+//! counts of the status.
+//!
+//! Jobs do not use these rules: the API server generates their selectors, and their pods do not
+//! always restart.
 
 use kinds::{Tree, status::FieldError};
 
@@ -10,7 +14,7 @@ use crate::tree::{at, text};
 
 const STATUS: Path<'static> = Path::root("status");
 
-/// Faults of the selector of a kind; `kind` is the word with which an empty one is refused.
+/// Validates a required selector. `kind` is the name of the kind in the message for an empty one.
 pub(crate) fn required_selector(spec: &Tree, kind: &str, out: &mut Faults) {
     let path = SPEC.child("selector");
     let wanted = at(spec, &["selector"]);
@@ -28,8 +32,8 @@ pub(crate) fn required_selector(spec: &Tree, kind: &str, out: &mut Faults) {
     }
 }
 
-/// Faults of a template whose pods run until somebody deletes them, and of the selector that must
-/// match it. With a broken selector (refused with `words`) the template is not looked at.
+/// Validates a template and its selector, for workloads whose pods always restart. An invalid
+/// selector is reported with `words`, and the template is not validated then.
 pub(crate) fn selected_template(spec: &Tree, kind: &str, words: &str, out: &mut Faults) {
     let wanted = at(spec, &["selector"]);
     if !selector::is_sound(wanted) {
@@ -44,7 +48,8 @@ pub(crate) fn selected_template(spec: &Tree, kind: &str, words: &str, out: &mut 
     lasting_template(spec, kind, &[], out);
 }
 
-/// Faults of a sound selector against the labels of the template. No selector matches nothing.
+/// Validates that a valid selector matches the labels of the template. An absent one matches
+/// nothing.
 pub(crate) fn selector_matches_template(spec: &Tree, out: &mut Faults) {
     let wanted = at(spec, &["selector"]);
     let labels = at(spec, &["template", "metadata", "labels"]);
@@ -61,7 +66,7 @@ pub(crate) fn selector_matches_template(spec: &Tree, out: &mut Faults) {
     }
 }
 
-/// Faults of a template whose pods run until somebody deletes them; they get `claims` as volumes.
+/// Validates a template whose pods always restart. Its pods mount `claims` as additional volumes.
 pub(crate) fn lasting_template(spec: &Tree, kind: &str, claims: &[Tree], out: &mut Faults) {
     let path = SPEC.child("template");
     podspec::template_faults(at(spec, &["template"]), claims, &path, out);
@@ -83,7 +88,7 @@ pub(crate) fn lasting_template(spec: &Tree, kind: &str, claims: &[Tree], out: &m
     }
 }
 
-/// The selector is chosen once.
+/// Rejects a change of the selector.
 pub(crate) fn immutable_selector(new: &Tree, old: &Tree, out: &mut Faults) {
     let (now, before) = (
         at(new, &["spec", "selector"]),
@@ -98,15 +103,15 @@ pub(crate) fn immutable_selector(new: &Tree, old: &Tree, out: &mut Faults) {
     }
 }
 
-/// Faults of figures of a status that cannot be below zero.
+/// Rejects negative counts in a status.
 pub(crate) fn status_figures(object: &Tree, figures: &[&str], out: &mut Faults) {
     for figure in figures {
         nonnegative(at(object, &["status"]), figure, &STATUS, out);
     }
 }
 
-/// Faults of how a status counts replicas: no part is larger than the whole. `ready` is how the
-/// number of ready replicas is called when more than that are available.
+/// Validates the replica counts of a status: no subset exceeds the total. `ready` is the name that
+/// the fault uses for ready replicas when fewer are ready than available.
 pub(crate) fn replica_figures(
     object: &Tree,
     figures: &[&str],
@@ -137,7 +142,7 @@ pub(crate) fn replica_figures(
     }
 }
 
-/// The number of collisions only grows.
+/// Rejects a decrease of the collision count.
 pub(crate) fn collision_count(new: &Tree, old: &Tree, out: &mut Faults) {
     let count = |object: &Tree| at(object, &["status", "collisionCount"]).as_i64();
     if count(old).is_some_and(|before| count(new).is_none_or(|now| now < before)) {

@@ -1,5 +1,8 @@
-//! What makes a schema structural: every value has one type, nothing is said only inside of a
-//! combination, and defaults fit.
+//! Validation of structural schemas.
+//!
+//! In a structural schema every value has exactly one type, combinations (`allOf`, `anyOf`,
+//! `oneOf`, `not`) only restrict what is specified outside of them, and defaults match their
+//! schema.
 
 use kinds::Tree;
 use kinds::status::FieldError;
@@ -11,7 +14,7 @@ use super::sorted;
 use crate::schema::{self, Schema};
 use crate::tree::{at, flag, list, text};
 
-/// Where in a schema something stands.
+/// Position of a schema within its parent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Root,
@@ -20,7 +23,7 @@ enum Place {
     Entry,
 }
 
-/// Faults of a version's schema.
+/// Validates the schema of one version.
 pub(super) fn validate(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
     value(schema, Place::Root, path, faults);
 }
@@ -154,7 +157,7 @@ fn check_extensions(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
     }
 }
 
-/// Parts of JSON schema that a structural one may not use.
+/// Rejects JSON schema keywords that structural schemas do not support.
 fn check_forbidden(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
     for member in [
         "$ref",
@@ -192,7 +195,7 @@ fn check_forbidden(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
     }
 }
 
-/// The metadata of the root may only be narrowed in its name.
+/// Validates the schema of the root's metadata, which may specify only `name` and `generateName`.
 fn check_metadata(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
     if text(schema, &["type"]) != "object" {
         faults.push(invalid_text(
@@ -308,7 +311,8 @@ fn check_list(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
     }
 }
 
-/// A part of a combination may narrow what is said outside of it, and say nothing new.
+/// Validates a part of a combination, which may restrict only properties that are specified outside
+/// of it.
 fn nested(part: &Tree, outside: &Tree, int_or_string: bool, path: &Path<'_>, faults: &mut Faults) {
     for member in [
         "default",
@@ -358,7 +362,7 @@ fn nested(part: &Tree, outside: &Tree, int_or_string: bool, path: &Path<'_>, fau
     }
 }
 
-/// The path of the schema to which a combination belongs.
+/// Returns the path of the schema that contains a combination.
 fn outer(path: &Path<'_>) -> String {
     let text = path.to_string();
     let cut = [".allOf[", ".anyOf[", ".oneOf[", ".not"]

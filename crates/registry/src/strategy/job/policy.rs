@@ -1,4 +1,7 @@
-//! What a job makes of the ends of its pods: which failures count, and which successes are enough.
+//! Validation of a job's policies: which pod failures count, which successes suffice, and when a
+//! failed pod is replaced.
+//!
+//! Messages print rules with the field names of upstream's Go structs, not those of the API.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +21,7 @@ const ACTIONS: [&str; 4] = ["Count", "FailIndex", "FailJob", "Ignore"];
 const OPERATORS: [&str; 2] = ["In", "NotIn"];
 const STATUSES: [&str; 3] = ["False", "True", "Unknown"];
 
-/// An `Invalid` fault that shows no value.
+/// Returns an `Invalid` fault that prints no value.
 pub(super) fn invalid_whole(path: impl Into<String>, detail: &str) -> FieldError {
     FieldError {
         fault: FieldFault::Invalid,
@@ -27,8 +30,8 @@ pub(super) fn invalid_whole(path: impl Into<String>, detail: &str) -> FieldError
     }
 }
 
-/// Faults of a word that must be there and be known; the known ones are told in brackets when it is
-/// missing.
+/// Validates a required string with a fixed set of values. The fault of a missing one lists them in
+/// brackets.
 fn word(value: &str, known: &[&str], path: &Path<'_>, out: &mut Faults) {
     if value.is_empty() {
         let list: Vec<String> = known.iter().map(|word| format!("{word:?}")).collect();
@@ -41,7 +44,7 @@ fn word(value: &str, known: &[&str], path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// Faults of the rules about failed pods.
+/// Validates the pod failure policy.
 pub(super) fn failure(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let policy = at(spec, &["podFailurePolicy"]);
     if !policy.is_object() {
@@ -154,7 +157,7 @@ fn exit_codes(codes: &Tree, spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// Faults of the rules that end a job before all of it is done.
+/// Validates the success policy, which completes a job before all of its indexes succeed.
 pub(super) fn success(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let policy = at(spec, &["successPolicy"]);
     if !policy.is_object() {
@@ -185,8 +188,7 @@ pub(super) fn success(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// A policy as errors show it: with the names that its fields have inside of the reference
-/// implementation.
+/// Renders a policy as errors show it: with the field names of upstream's Go structs.
 fn shown(rules: &[Tree]) -> String {
     let rule = |rule: &Tree| {
         format!(
@@ -243,7 +245,7 @@ fn success_rule(rule: &Tree, completions: i64, path: &Path<'_>, out: &mut Faults
     }
 }
 
-/// Faults of the moment at which a pod is replaced.
+/// Validates the pod replacement policy.
 pub(super) fn replacement(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let value = at(spec, &["podReplacementPolicy"]);
     let supported: &[&str] = if at(spec, &["podFailurePolicy"]).is_object() {
@@ -259,7 +261,7 @@ pub(super) fn replacement(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// How many indexes a text like `0,3-5` names.
+/// Returns the number of indexes in a string such as `0,3-5`.
 pub(super) fn count_indexes(indexes: &str, completions: i64) -> Result<i64, String> {
     Ok(intervals(indexes, completions)?
         .iter()
@@ -267,7 +269,7 @@ pub(super) fn count_indexes(indexes: &str, completions: i64) -> Result<i64, Stri
         .sum())
 }
 
-/// The intervals of a text like `0,3-5`, in order and below the number of completions.
+/// Parses a string such as `0,3-5` into intervals, in ascending order and below `completions`.
 pub(super) fn intervals(indexes: &str, completions: i64) -> Result<Vec<(i64, i64)>, String> {
     let mut all: Vec<(i64, i64)> = Vec::new();
     for part in indexes.split(',').filter(|_| !indexes.is_empty()) {
@@ -308,7 +310,7 @@ fn interval(part: &str, completions: i64) -> Result<(i64, i64), String> {
     Ok((first, last))
 }
 
-/// True when a text of indexes is worth a look.
+/// Returns `true` if a string of indexes is set and not empty.
 pub(super) fn is_given(value: &Tree) -> bool {
     !is_empty(value)
 }

@@ -1,5 +1,7 @@
-//! The status of a job: a controller must not write what cannot be true of one. Most rules are
-//! applied only to what a write changes, so that an old status never blocks a new one.
+//! Validation of the status of a job.
+//!
+//! Rejects status that contradicts itself or the spec. Most rules apply only to fields that an
+//! update changes, so that an invalid stored status never blocks later updates.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +23,7 @@ fn is_true(job: &Tree, condition: &str) -> bool {
         .any(|found| holds(&found))
 }
 
-/// The conditions of a job that its status goes by.
+/// Conditions that determine the outcome of a job.
 #[derive(PartialEq)]
 struct Ends {
     complete: bool,
@@ -45,7 +47,7 @@ impl Ends {
     }
 }
 
-/// Faults of a new status.
+/// Validates a new status.
 pub(super) fn faults(new: &Tree, old: &Tree, out: &mut Faults) {
     let status = at(new, &["status"]);
     for figure in ["active", "succeeded", "failed", "ready", "terminating"] {
@@ -76,7 +78,7 @@ fn changed(new: &Tree, old: &Tree, field: &str) -> bool {
     now != before && !(is_empty(now) && is_empty(before))
 }
 
-/// Each finished pod is counted once.
+/// Validates that each finished pod is counted only once.
 fn uncounted(status: &Tree, out: &mut Faults) {
     let path = STATUS.child("uncountedTerminatedPods");
     let mut seen = BTreeSet::new();
@@ -133,7 +135,7 @@ fn conditions(new: &Tree, old: &Tree, now: &Ends, before: &Ends, out: &mut Fault
         ));
     }
     let moves = changed(new, old, "startTime") || changed(new, old, "completionTime");
-    // Times of this form sort as text.
+    // Timestamps of this format sort lexicographically.
     if let (true, Some(start), Some(stop)) = (moves, start.as_str(), end.as_str())
         && stop < start
     {
@@ -268,7 +270,7 @@ fn overlap(done: &[(i64, i64)], failed: &[(i64, i64)]) -> Option<i64> {
         .find_map(|one| failed.iter().find_map(|other| meet(one, other)))
 }
 
-/// The conditions that tell why a job ends agree with each other and with its policy.
+/// Validates that the conditions about the outcome agree with each other and with the policy.
 fn agreement(new: &Tree, now: &Ends, out: &mut Faults) {
     let path = STATUS.child("conditions");
     let has_policy = at(new, &["spec", "successPolicy"]).is_object();
@@ -292,7 +294,7 @@ fn agreement(new: &Tree, now: &Ends, out: &mut Faults) {
     }
 }
 
-/// What is over cannot be undone.
+/// Validates that terminal conditions, counters and times do not revert.
 fn history(new: &Tree, old: &Tree, now: &Ends, before: &Ends, out: &mut Faults) {
     let path = STATUS.child("conditions");
     for (kind, was, is) in [

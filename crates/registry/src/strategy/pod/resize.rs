@@ -1,5 +1,7 @@
-//! The `resize` subresource: the CPU and memory of a pod's containers change while it runs, and
-//! nothing else does.
+//! The `resize` subresource: an update of CPU and memory in place, while the pod runs.
+//!
+//! Changes of other fields are discarded. Resources cannot be removed once set, and the QoS class
+//! never changes.
 
 use kinds::{Tree, status::FieldError};
 
@@ -14,12 +16,12 @@ const SPEC: Path<'static> = Path::root("spec");
 const CONTAINER: &str = "io.k8s.api.core.v1.Container";
 const REQUIREMENTS: &str = "io.k8s.api.core.v1.ResourceRequirements";
 const LISTS: [&str; 2] = ["initContainers", "containers"];
-/// What may be resized.
+/// Resources that may be resized.
 const RESIZABLE: [&str; 2] = ["cpu", "memory"];
 const ONLY_THESE: &str = "only cpu and memory resources are mutable";
 
-/// Takes back all changes but those of resources and resize policies. Containers that were added,
-/// removed, renamed or moved stay as they were sent, so that they are refused and not overlooked.
+/// Discards all changes except resources and resize policies. Added, removed, renamed or reordered
+/// containers are kept as sent, so that validation rejects them instead of ignoring them silently.
 pub(super) fn prepare(new: &mut Tree, old: &Tree) {
     if LISTS
         .iter()
@@ -56,7 +58,7 @@ fn names<'a>(pod: &'a Tree, kind: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// Faults of a resize.
+/// Validates a resize.
 pub(super) fn faults(new: &Tree, old: &Tree, out: &mut Faults) {
     let whole = if !at(old, &["metadata", "annotations", MIRROR]).is_null() {
         Some("static pods cannot be resized")
@@ -116,7 +118,7 @@ fn pairs<'a>(
         .zip(list(old, &["spec", kind]))
 }
 
-/// The class that decides who is killed first was promised when the pod was made.
+/// Validates that the QoS class does not change, because it determines the eviction order.
 fn class(new: &Tree, old: &Tree, out: &mut Faults) {
     let promised = text(old, &["status", "qosClass"]);
     let promised = if promised.is_empty() {
@@ -134,8 +136,8 @@ fn class(new: &Tree, old: &Tree, out: &mut Faults) {
     }
 }
 
-/// A node agent that can resize says of its running containers what they have been given; of one
-/// that asked for nothing it may say nothing.
+/// Returns `true` if the node supports resizing. A kubelet that does reports resources in the
+/// status of running containers, but not of those without requests, so one report suffices.
 fn is_supported(pod: &Tree) -> bool {
     let statuses = list(pod, &["status", "containerStatuses"]);
     let mut running = statuses
@@ -145,7 +147,7 @@ fn is_supported(pod: &Tree) -> bool {
     running.peek().is_none() || running.any(|status| !at(status, &["resources"]).is_null())
 }
 
-/// Faults of a change of the resources of the pod as a whole.
+/// Validates a change of pod-level resources.
 fn pod_level(new: &Tree, old: &Tree, out: &mut Faults) {
     let path = SPEC.child("resources");
     let (now, was) = (
@@ -186,7 +188,7 @@ fn pod_level(new: &Tree, old: &Tree, out: &mut Faults) {
     }
 }
 
-/// Faults of the number and the order of containers.
+/// Validates that containers keep their number and order.
 fn order(new: &Tree, old: &Tree, kind: &str, out: &mut Faults) {
     let path = SPEC.child(kind);
     let (now, was) = (names(new, kind), names(old, kind));
@@ -206,7 +208,7 @@ fn order(new: &Tree, old: &Tree, kind: &str, out: &mut Faults) {
     }
 }
 
-/// What was asked for, or bounded, stays asked for and bounded.
+/// Validates that no request or limit is removed.
 fn removed(now: &Tree, was: &Tree, path: &Path<'_>, what: &str, out: &mut Faults) {
     for part in ["requests", "limits"] {
         let now = at(now, &["resources", part]);
@@ -239,7 +241,7 @@ fn init_container(now: &Tree, was: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// What has `resources`, with the amounts put back that may be resized.
+/// Returns `now` with its resizable requests and limits reset to their old values.
 fn with_amounts_undone(now: &Tree, was: &Tree) -> Tree {
     let mut undone = now.clone();
     for part in ["requests", "limits"] {
@@ -267,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_agent_that_says_what_one_container_has_can_resize() {
+    fn a_kubelet_that_reports_container_resources_supports_resize() {
         let pod = |statuses: Vec<Tree>| {
             let mut pod = json!({"status": {}});
             pod["status"]["containerStatuses"] = Tree::from(statuses);

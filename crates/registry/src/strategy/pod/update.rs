@@ -1,5 +1,8 @@
-//! The rules of changes to a pod: images, tolerations that are added, a deadline that comes
-//! nearer, scheduling gates that fall. All else is refused.
+//! Validation of pod updates.
+//!
+//! A pod's spec is immutable except for container images, added tolerations, a shorter active
+//! deadline and removed scheduling gates. A pod with scheduling gates also accepts a narrower node
+//! selector and node affinity.
 
 use kinds::{Tree, names, status::FieldError};
 
@@ -14,7 +17,7 @@ const POD_SPEC: &str = "io.k8s.api.core.v1.PodSpec";
 
 const ONLY_THESE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
-/// Faults of a change of the annotations that say where a pod comes from and what confines it.
+/// Validates changes of the mirror and AppArmor annotations.
 pub(super) fn annotations(new: &Tree, old: &Tree, out: &mut Faults) {
     const CONFINED: &str = "container.apparmor.security.beta.kubernetes.io/";
     let path = Path::root("metadata.annotations");
@@ -56,7 +59,7 @@ pub(super) fn annotations(new: &Tree, old: &Tree, out: &mut Faults) {
     }
 }
 
-/// Faults of a change through the main resource.
+/// Validates an update of the spec through the main resource.
 pub(super) fn spec(new: &Tree, old: &Tree, out: &mut Faults) {
     let (spec, was) = (at(new, &["spec"]), at(old, &["spec"]));
     for kind in ["containers", "initContainers"] {
@@ -106,7 +109,8 @@ pub(super) fn spec(new: &Tree, old: &Tree, out: &mut Faults) {
     }
 }
 
-/// The deadline may be set, and then only come nearer. False ends the judgement.
+/// Validates a change of `activeDeadlineSeconds`, which may be set once and then only decrease.
+/// Returns `false` if validation must stop.
 fn deadline(spec: &Tree, was: &Tree, out: &mut Faults) -> bool {
     let path = SPEC.child("activeDeadlineSeconds");
     match (
@@ -189,7 +193,7 @@ fn only_removed_gates(spec: &Tree, was: &Tree, out: &mut Faults) {
     }
 }
 
-/// The new specification with everything put back that may change.
+/// Returns the new spec with all mutable fields reset to their old values.
 fn with_allowed_changes_undone(spec: &Tree, was: &Tree) -> Tree {
     let mut undone = spec.clone();
     for kind in ["containers", "initContainers"] {
@@ -208,7 +212,7 @@ fn with_allowed_changes_undone(spec: &Tree, was: &Tree) -> Tree {
     {
         carry(was, &mut undone, &["terminationGracePeriodSeconds"]);
     }
-    // A gated pod was not looked at by a scheduler, which may therefore still be told more.
+    // The scheduler ignores a gated pod, so its scheduling constraints may still be narrowed.
     if !list(was, &["schedulingGates"]).is_empty() {
         carry(was, &mut undone, &["nodeSelector"]);
         if keeps_node_terms(spec, was) {
@@ -229,7 +233,7 @@ fn narrows_node_selector(spec: &Tree, was: &Tree) -> bool {
         .all(|(key, value)| now.get(key) == Some(value))
 }
 
-/// True when a change of the node affinity only adds to what was required.
+/// Returns `true` if the new node affinity only adds constraints to the required terms.
 fn keeps_node_terms(spec: &Tree, was: &Tree) -> bool {
     const TERMS: [&str; 4] = [
         "affinity",
@@ -253,7 +257,7 @@ fn keeps_node_terms(spec: &Tree, was: &Tree) -> bool {
                 .all(|(term, old)| holds_all(term, old))
 }
 
-/// The lines in which two trees differ, as one hunk of a unified difference.
+/// Renders the lines that differ between two trees as one hunk of a unified diff.
 fn difference(old: &Tree, new: &Tree) -> String {
     let lines = |tree: &Tree| -> Vec<String> {
         serde_json::to_string_pretty(tree)
@@ -297,10 +301,10 @@ fn difference(old: &Tree, new: &Tree) -> String {
     text
 }
 
-/// Faults of a change of the status.
+/// Validates an update of the status.
 pub(super) fn status(new: &Tree, old: &Tree, out: &mut Faults) {
     const STATUS: Path<'static> = Path::root("status");
-    // This is the path that clients see.
+    // Upstream reports this path, although conditions are part of the status.
     let conditions = Path::root("metadata.conditions");
     for (index, condition) in list(new, &["status", "conditions"]).iter().enumerate() {
         let kind = text(condition, &["type"]);
@@ -344,7 +348,7 @@ pub(super) fn status(new: &Tree, old: &Tree, out: &mut Faults) {
     addresses(new, "hostIPs", &STATUS.child("hostIPs"), out);
 }
 
-/// Faults of a list of addresses: valid ones, and at most one of each family.
+/// Validates a list of addresses: each is a valid IP, with at most one of each family.
 fn addresses(pod: &Tree, field: &str, path: &Path<'_>, out: &mut Faults) {
     let all: Vec<&str> = list(pod, &["status", field])
         .iter()
@@ -370,7 +374,8 @@ fn addresses(pod: &Tree, field: &str, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// A container that has ended for good does not come back. The place is that in the old status.
+/// Validates that terminated containers do not restart when the restart policy forbids it. Faults
+/// report the index in the old status, as upstream does.
 fn transitions(new: &Tree, old: &Tree, field: &str, path: &Path<'_>, out: &mut Faults) {
     let policy = if field == "ephemeralContainerStatuses" {
         "Never"
@@ -404,7 +409,7 @@ fn transitions(new: &Tree, old: &Tree, field: &str, path: &Path<'_>, out: &mut F
     }
 }
 
-/// Faults of a change of the ephemeral containers: they only become more.
+/// Validates an update of the ephemeral containers, which can be added but not changed or removed.
 pub(super) fn ephemeral_containers(new: &Tree, old: &Tree, out: &mut Faults) {
     if !at(old, &["metadata", "annotations", super::MIRROR]).is_null() {
         out.clear();

@@ -1,4 +1,7 @@
-//! Where a pod may run: affinities, node selectors, spreading and tolerations.
+//! Validation of scheduling constraints: affinities, node selectors, topology spread and
+//! tolerations.
+//!
+//! Required terms filter nodes. Preferred terms carry a weight from 1 to 100.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +18,7 @@ const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
-/// Faults of an affinity.
+/// Validates an affinity.
 pub(super) fn affinity(affinity: &Tree, path: &Path<'_>, out: &mut Faults) {
     let node = at(affinity, &["nodeAffinity"]);
     let at_node = path.child("nodeAffinity");
@@ -103,7 +106,8 @@ fn pod_affinity_term(term: &Tree, path: &Path<'_>, out: &mut Faults) {
     label_name(key, &path.child("topologyKey"), out);
 }
 
-/// Labels whose values are taken from the pod itself.
+/// Validates `matchLabelKeys` and `mismatchLabelKeys`, which take their values from the pod's
+/// labels.
 fn matched_keys(term: &Tree, path: &Path<'_>, out: &mut Faults) {
     let wanted = at(term, &["labelSelector"]);
     for field in ["matchLabelKeys", "mismatchLabelKeys"] {
@@ -140,7 +144,7 @@ fn matched_keys(term: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// Faults of a node selector.
+/// Validates a node selector.
 fn node_selector_faults(selector: &Tree, path: &Path<'_>, out: &mut Faults) {
     let terms = list(selector, &["nodeSelectorTerms"]);
     let path = path.child("nodeSelectorTerms");
@@ -239,7 +243,7 @@ fn node_requirement(expression: &Tree, judges_values: bool, path: &Path<'_>, out
     }
 }
 
-/// Faults of the constraints that spread pods over domains.
+/// Validates topology spread constraints.
 pub(super) fn spread(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let constraints = list(spec, &["topologySpreadConstraints"]);
     for (index, constraint) in constraints.iter().enumerate() {
@@ -353,7 +357,7 @@ fn spread_keys(constraint: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// Faults of tolerations.
+/// Validates tolerations.
 pub(crate) fn toleration_faults(tolerations: &[Tree], path: &Path<'_>, out: &mut Faults) {
     for (index, toleration) in tolerations.iter().enumerate() {
         let path = path.index(index);

@@ -1,4 +1,7 @@
-//! Containers of the three kinds: what all have in common, and what only some may have.
+//! Validation of regular, init and ephemeral containers.
+//!
+//! All three share most rules. Ephemeral containers reject ports, probes and resources. Init
+//! containers accept probes and lifecycle hooks only if they are sidecars, which always restart.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +21,7 @@ const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 const RESTART_POLICIES: [&str; 3] = ["Always", "OnFailure", "Never"];
 const PROBES: [&str; 3] = ["livenessProbe", "readinessProbe", "startupProbe"];
 
-/// Faults of the regular containers.
+/// Validates the regular containers.
 pub(super) fn containers(spec: &Tree, volumes: &Volumes<'_>, path: &Path<'_>, out: &mut Faults) {
     let path = path.child("containers");
     let all = list(spec, &["containers"]);
@@ -40,7 +43,7 @@ pub(super) fn containers(spec: &Tree, volumes: &Volumes<'_>, path: &Path<'_>, ou
     host_port_conflicts(all, &path, out);
 }
 
-/// Faults of the init containers. Their names also differ from those of the regular ones.
+/// Validates the init containers. Their names must differ from those of the regular containers.
 pub(super) fn init_containers(
     spec: &Tree,
     volumes: &Volumes<'_>,
@@ -58,7 +61,8 @@ pub(super) fn init_containers(
         common(container, spec, volumes, &path, out);
         restarts(container, &path, out);
         unique_name(container, &mut seen, &path, out);
-        // They run one after the other, so that only ports of one of them can meet.
+        // Init containers run one after the other, so host ports conflict only within one
+        // container.
         host_port_conflicts(std::slice::from_ref(container), all, out);
         if text(container, &["restartPolicy"]) == "Always" {
             handler::lifecycle(container, spec, &path, out);
@@ -91,7 +95,7 @@ pub(super) fn init_containers(
     }
 }
 
-/// Faults of the ephemeral containers.
+/// Validates the ephemeral containers.
 pub(super) fn ephemeral_containers(
     spec: &Tree,
     volumes: &Volumes<'_>,
@@ -157,7 +161,7 @@ fn not_for_ephemeral(container: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// When a container starts again, told by itself.
+/// Validates the restart policy and restart rules of a single container.
 fn restarts(container: &Tree, path: &Path<'_>, out: &mut Faults) {
     one_of_if_set(container, "restartPolicy", &RESTART_POLICIES, path, out);
     let rules = list(container, &["restartPolicyRules"]);
@@ -181,7 +185,7 @@ fn unique_name<'a>(
     }
 }
 
-/// Images of pods have no blanks around them; those of templates may.
+/// Validates that a pod's image has no surrounding whitespace. Templates are exempt.
 pub(super) fn bare_image(container: &Tree, path: &Path<'_>, out: &mut Faults) {
     let image = text(container, &["image"]);
     if image.trim() != image {
@@ -252,7 +256,7 @@ fn ports(container: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// Two ports of one pod cannot claim the same port of the host.
+/// Validates that no two ports claim the same port of the host.
 fn host_port_conflicts(containers: &[Tree], path: &Path<'_>, out: &mut Faults) {
     let mut claimed = BTreeSet::new();
     for (index, container) in containers.iter().enumerate() {

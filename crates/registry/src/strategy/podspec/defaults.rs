@@ -1,4 +1,7 @@
-//! What the API fills into pods and pod templates.
+//! Defaults of pods and pod templates.
+//!
+//! Pods get more defaults than templates: requests default to limits in pods only, so that a
+//! template reads back as its author wrote it.
 
 use kinds::Tree;
 use kinds::tree::{Map, json};
@@ -6,10 +9,10 @@ use kinds::tree::{Map, json};
 use crate::strategy::claim;
 use crate::tree::{at, ensure, fill, flag, int, list_mut, put, text};
 
-/// Defaults of a pod: those of its specification and those that templates do not get.
+/// Applies the defaults of a pod, including those that templates do not get.
 pub(crate) fn pod_defaults(object: &mut Tree) {
     let spec = ensure_tree(object, "spec");
-    // Limits stand in for requests that are missing. Templates keep what their author wrote.
+    // Limits default the missing requests of pods. Templates stay as written.
     for kind in ["initContainers", "containers"] {
         for container in list_mut(spec, &[kind]) {
             requests_from_limits(container);
@@ -31,19 +34,19 @@ pub(crate) fn pod_defaults(object: &mut Tree) {
     pod_spec_defaults(spec);
 }
 
-/// Defaults of a pod template.
+/// Applies the defaults of a pod template.
 pub(crate) fn template_defaults(template: &mut Tree) {
     pod_spec_defaults(ensure_tree(template, "spec"));
 }
 
-/// Defaults of a pod's specification.
+/// Applies the defaults of a pod's spec.
 fn pod_spec_defaults(spec: &mut Tree) {
     fill(spec, &["dnsPolicy"], "ClusterFirst");
     fill(spec, &["restartPolicy"], "Always");
     fill(spec, &["terminationGracePeriodSeconds"], 30);
     fill(spec, &["schedulerName"], "default-scheduler");
     ensure(spec, &["securityContext"]);
-    // The old name of the field lives on beside the new one and always says the same.
+    // `serviceAccount` is a deprecated alias, which always mirrors `serviceAccountName`.
     let account = match (
         text(spec, &["serviceAccountName"]),
         text(spec, &["serviceAccount"]),
@@ -73,7 +76,7 @@ fn ensure_tree<'a>(object: &'a mut Tree, member: &str) -> &'a mut Tree {
     spec
 }
 
-/// One quantity of a container's resources, if it is set.
+/// Returns one kind of a container's resources (requests or limits), if set.
 pub(crate) fn resource_values<'a>(
     container: &'a Tree,
     kind: &str,
@@ -130,7 +133,7 @@ fn container_defaults(container: &mut Tree) {
     }
 }
 
-/// True when the image's tag is `latest`, said or implied.
+/// Returns `true` if the image's tag is `latest`, explicitly or by default.
 fn is_moving_tag(image: &str) -> bool {
     let (name, digest) = image
         .split_once('@')
@@ -173,14 +176,14 @@ fn http_defaults(get: &mut Tree) {
     fill(get, &["scheme"], "HTTP");
 }
 
-/// Puts a default where there is nothing or zero.
+/// Sets a default if the field is absent or zero.
 fn fill_zero(tree: &mut Tree, field: &str, value: impl Into<Tree>) {
     if int(tree, &[field]).unwrap_or_default() == 0 {
         put(tree, &[field], value);
     }
 }
 
-/// The default file mode of files from secrets and config maps: 0644.
+/// Default mode of files from secrets and config maps.
 const FILE_MODE: i64 = 0o644;
 
 fn volume_defaults(volume: &mut Tree) {

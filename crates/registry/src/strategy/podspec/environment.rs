@@ -1,4 +1,6 @@
-//! Environment variables and the fields of the pod that they show.
+//! Validation of environment variables and of the downward API fields that they reference.
+//!
+//! Volumes reuse the field references, but support other fields than variables do.
 
 use kinds::{Tree, status::FieldError};
 
@@ -8,7 +10,7 @@ use crate::strategy::path::Path;
 use crate::tree::{at, list, text};
 use kinds::names;
 
-/// Fields of the pod that a variable may show.
+/// Pod fields that a variable may reference.
 const ENV_FIELDS: [&str; 9] = [
     "metadata.name",
     "metadata.namespace",
@@ -20,7 +22,7 @@ const ENV_FIELDS: [&str; 9] = [
     "status.podIP",
     "status.podIPs",
 ];
-/// Fields that some downward API shows; which of them fit, says the place.
+/// Pod fields that the downward API supports. Variables and files each support a subset.
 const KNOWN_FIELDS: [&str; 15] = [
     "metadata.annotations",
     "metadata.labels",
@@ -47,7 +49,7 @@ const RESOURCES: [&str; 6] = [
     "requests.memory",
 ];
 
-/// Faults of the variables of a container.
+/// Validates the environment variables of a container.
 pub(super) fn variables(container: &Tree, path: &Path<'_>, out: &mut Faults) {
     for (index, variable) in list(container, &["env"]).iter().enumerate() {
         let path = path.index(index);
@@ -67,7 +69,7 @@ pub(super) fn variables(container: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// Faults of the objects whose content becomes variables.
+/// Validates `envFrom`: the config maps and secrets whose keys become variables.
 pub(super) fn sources(container: &Tree, all: &Path<'_>, out: &mut Faults) {
     for (index, source) in list(container, &["envFrom"]).iter().enumerate() {
         let path = all.index(index);
@@ -180,7 +182,7 @@ fn value_from(variable: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// Faults of a reference to a field of the pod itself.
+/// Validates a reference to a field of the pod.
 pub(super) fn field_ref(reference: &Tree, fields: &[&str], path: &Path<'_>, out: &mut Faults) {
     let (version, field) = (
         text(reference, &["apiVersion"]),
@@ -235,12 +237,12 @@ pub(super) fn field_ref(reference: &Tree, fields: &[&str], path: &Path<'_>, out:
     }
 }
 
-/// The map and the key of `metadata.labels['app']`.
+/// Splits a field such as `metadata.labels['app']` into map and key.
 fn subscript(field: &str) -> Option<(&str, &str)> {
     field.strip_suffix("']")?.split_once("['")
 }
 
-/// Faults of a reference to a resource of a container; only variables know which container it is.
+/// Validates a reference to a resource of a container. Variables may omit the container's name.
 pub(super) fn resource_ref(
     reference: &Tree,
     needs_container: bool,

@@ -1,4 +1,7 @@
-//! Probes and lifecycle hooks: each does exactly one thing.
+//! Validation of probes and lifecycle hooks: each has exactly one action.
+//!
+//! Only readiness probes may require more than one success, and only the other probes may override
+//! the grace period.
 
 use kinds::{Tree, status::FieldError};
 
@@ -9,7 +12,7 @@ use crate::tree::{at, int, list, text};
 
 const SCHEMES: [&str; 2] = ["HTTP", "HTTPS"];
 
-/// Faults of the hooks of a container.
+/// Validates the lifecycle hooks of a container.
 pub(super) fn lifecycle(container: &Tree, spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let path = path.child("lifecycle");
     for hook in ["postStart", "preStop"] {
@@ -97,7 +100,7 @@ fn http_get(get: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// Faults of one probe of a container.
+/// Validates one probe of a container.
 pub(super) fn probe(container: &Tree, which: &str, path: &Path<'_>, out: &mut Faults) {
     let probe = at(container, &[which]);
     if !probe.is_object() {

@@ -1,4 +1,7 @@
-//! Where the volumes of a pod appear inside of its containers.
+//! Validation of volume mounts and block devices of containers.
+//!
+//! A container either mounts a volume or attaches it as a block device, never both. Only claims can
+//! be attached as block devices.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +17,7 @@ use crate::tree::{at, flag, list, text};
 const PROPAGATIONS: [&str; 3] = ["Bidirectional", "HostToContainer", "None"];
 const RECURSIONS: [&str; 3] = ["Disabled", "Enabled", "IfPossible"];
 
-/// Faults of mounted volumes. The API names some of them at the list, not at the item.
+/// Validates volume mounts. Upstream reports some faults at the list instead of the item.
 pub(super) fn mounts(container: &Tree, volumes: &Volumes<'_>, all: &Path<'_>, out: &mut Faults) {
     let mut points = BTreeSet::new();
     let devices = list(container, &["volumeDevices"]);
@@ -109,7 +112,7 @@ fn recursion(mount: &Tree, all: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// Faults of volumes that appear as block devices.
+/// Validates volumes that are attached as block devices.
 pub(super) fn devices(container: &Tree, volumes: &Volumes<'_>, all: &Path<'_>, out: &mut Faults) {
     let (mut names, mut paths) = (BTreeSet::new(), BTreeSet::new());
     let mounts = list(container, &["volumeMounts"]);

@@ -1,4 +1,7 @@
-//! Resources that containers ask for: names, quantities, and how requests and limits go together.
+//! Validation of compute resources: names, quantities, and the relation of requests and limits.
+//!
+//! Huge pages and extended resources cannot be overcommitted, so their request must equal their
+//! limit.
 
 use kinds::{Tree, status::FieldError};
 
@@ -8,9 +11,9 @@ use crate::strategy::path::Path;
 use crate::tree::{at, entries, list, text};
 use kinds::names;
 
-/// The resources of a container that need no prefix.
+/// Container resources that need no domain prefix.
 const STANDARD: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
-/// What quotas count as whole things.
+/// Quota resources that are counted in whole numbers.
 const COUNTED: [&str; 9] = [
     "pods",
     "resourcequotas",
@@ -23,7 +26,7 @@ const COUNTED: [&str; 9] = [
     "services.loadbalancers",
 ];
 
-/// Faults of the resources of a container.
+/// Validates the resources of a container.
 pub(super) fn container(container: &Tree, spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let limits = at(container, &["resources", "limits"]);
     let (at_limits, at_requests) = (path.child("limits"), path.child("requests"));
@@ -74,7 +77,7 @@ pub(super) fn container(container: &Tree, spec: &Tree, path: &Path<'_>, out: &mu
     claims(container, spec, &path.child("claims"), out);
 }
 
-/// What a container claims must be claimed by its pod.
+/// Validates that each claim of a container refers to a claim of its pod.
 fn claims(container: &Tree, spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let mut known: Vec<&str> = list(spec, &["resourceClaims"])
         .iter()
@@ -107,7 +110,7 @@ fn claims(container: &Tree, spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// Faults of a map from resource names of containers to quantities.
+/// Validates a map from container resource names to quantities.
 pub(super) fn check_list(resources: &Tree, path: &Path<'_>, out: &mut Faults) {
     for (name, amount) in entries(resources, &[]) {
         container_resource(name, amount, &path.key(name), out);
@@ -152,7 +155,7 @@ fn container_name(name: &str, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// Faults of the name of any resource.
+/// Validates the name of any resource.
 pub(crate) fn resource_name(name: &str, path: &Path<'_>, out: &mut Faults) {
     let faults = names::qualified_name(name);
     if faults.is_empty() && !name.contains('/') && !is_standard(name) {
@@ -169,7 +172,7 @@ pub(crate) fn resource_name(name: &str, path: &Path<'_>, out: &mut Faults) {
     );
 }
 
-/// Faults of the amount of a resource: never below zero, and whole where it is counted.
+/// Validates a quantity: not negative, and an integer if the resource is counted.
 pub(crate) fn quantity_faults(name: &str, amount: &Tree, path: &Path<'_>, out: &mut Faults) {
     nonnegative_quantity(amount, path, out);
     let is_counted = COUNTED.contains(&name) || is_extended(name);
@@ -178,7 +181,7 @@ pub(crate) fn quantity_faults(name: &str, amount: &Tree, path: &Path<'_>, out: &
     }
 }
 
-/// Names without a prefix that mean something somewhere.
+/// Returns `true` for unprefixed names that are standard in containers or quotas.
 fn is_standard(name: &str) -> bool {
     let part = name
         .strip_prefix("requests.")
@@ -200,7 +203,7 @@ fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
 }
 
-/// True for resources with a domain of their own, such as devices.
+/// Returns `true` for extended resources, such as devices, which have a domain prefix.
 fn is_extended(name: &str) -> bool {
     !is_native(name)
         && !name.starts_with("requests.")

@@ -1,4 +1,7 @@
-//! Security contexts of pods and containers.
+//! Validation of the security contexts of pods and containers.
+//!
+//! A profile of type `Localhost` requires a file, and all other types reject one. A sysctl is
+//! rejected if the pod shares the namespace of that sysctl with the host.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +28,7 @@ fn id(value: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// Faults of a pod's security context.
+/// Validates the security context of a pod.
 pub(super) fn pod(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let context = at(spec, &["securityContext"]);
     for field in ["fsGroup", "runAsUser", "runAsGroup"] {
@@ -192,7 +195,7 @@ fn app_armor(profile: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// Faults of a container's security context.
+/// Validates the security context of a container.
 pub(super) fn container(container: &Tree, spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let context = at(container, &["securityContext"]);
     if !context.is_object() {
@@ -238,8 +241,7 @@ pub(super) fn container(container: &Tree, spec: &Tree, path: &Path<'_>, out: &mu
     );
 }
 
-/// A context as errors show it: with the names that its fields have inside of the reference
-/// implementation.
+/// Renders a security context as errors show it: with the field names of upstream's Go structs.
 fn shown(context: &Tree) -> String {
     let capabilities = match at(context, &["capabilities"]) {
         Tree::Null => "null".to_owned(),

@@ -1,4 +1,7 @@
-//! Faults of a pod's specification, in the order in which the API reports them.
+//! Validation of a pod's spec, in the order in which upstream reports faults.
+//!
+//! The order matters because clients see it in error messages. Templates are validated here too and
+//! accept some values that pods reject.
 
 use kinds::{Tree, status::FieldError};
 
@@ -12,13 +15,13 @@ use kinds::names;
 const RESTART_POLICIES: [&str; 3] = ["Always", "OnFailure", "Never"];
 const DNS_POLICIES: [&str; 4] = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
 
-/// What the resolver of the C library takes.
+/// Maximum number of name servers that the C library's resolver supports.
 const NAMESERVERS_LIMIT: usize = 3;
 const SEARCHES_LIMIT: usize = 32;
 const SEARCH_LENGTH_LIMIT: usize = 2048;
 
-/// Faults of a pod template: labels, annotations and specification. `claims` become volumes of its
-/// pods.
+/// Validates a pod template: labels, annotations and spec. The pods of the template mount `claims`
+/// as additional volumes.
 pub(crate) fn template_faults(template: &Tree, claims: &[Tree], path: &Path<'_>, out: &mut Faults) {
     meta::labels(
         at(template, &["metadata", "labels"]),
@@ -44,7 +47,7 @@ pub(crate) fn template_faults(template: &Tree, claims: &[Tree], path: &Path<'_>,
     }
 }
 
-/// Faults of a pod's specification.
+/// Validates a pod's spec.
 pub(crate) fn spec_faults(spec: &Tree, holder: Holder<'_>, path: &Path<'_>, out: &mut Faults) {
     let volumes = volume::volumes(spec, holder, path, out);
     claims(spec, &path.child("resourceClaims"), out);
@@ -98,7 +101,7 @@ fn restart_policy(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// What templates may hold for history's sake.
+/// Validates rules that apply to pods only. Upstream exempts templates for backward compatibility.
 fn only_in_pods(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     if text(spec, &["serviceAccountName"]).is_empty() {
         let volumes = path.child("volumes");
@@ -163,7 +166,7 @@ fn names_and_figures(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     check_name(spec, "subdomain", names::dns_label, path, out);
 }
 
-/// Claims for devices: each has a name and one source.
+/// Validates resource claims: each has a name and exactly one source.
 fn claims(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let mut seen = std::collections::BTreeSet::new();
     for (index, claim) in list(spec, &["resourceClaims"]).iter().enumerate() {
@@ -212,7 +215,8 @@ fn claims(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// On the host's network a port of a container is a port of the host.
+/// Validates the ports of a pod on the host network, where a host port must equal its container
+/// port.
 fn host_network(spec: &Tree, holder: Holder<'_>, path: &Path<'_>, out: &mut Faults) {
     if !flag(spec, &["hostNetwork"]) {
         return;
@@ -238,7 +242,7 @@ fn host_network(spec: &Tree, holder: Holder<'_>, path: &Path<'_>, out: &mut Faul
     }
 }
 
-/// Users of their own and namespaces of the host exclude each other.
+/// Validates that a pod with its own user namespace does not share other namespaces with the host.
 fn host_users(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     if at(spec, &["hostUsers"]) != &Tree::Bool(false) {
         return;
@@ -317,7 +321,7 @@ fn dns_config(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
         ));
     }
     for (index, search) in searches.iter().filter_map(Tree::as_str).enumerate() {
-        // A single dot is the root, and a trailing one says that the name is complete.
+        // A single dot is the DNS root, and a trailing dot marks a name as fully qualified.
         let bare = search.strip_suffix('.').unwrap_or(search);
         if search != "." {
             let faults = names::dns_subdomain_with_underscores(bare);

@@ -1,5 +1,6 @@
-//! Faults of single values that several parts of a pod's specification share: relative paths, file
-//! modes, words from a list.
+//! Validation of single values in a pod's spec: relative paths, file modes and enums.
+//!
+//! The rules have a module of their own because volumes, mounts and security contexts share them.
 
 use kinds::{Tree, status::FieldError};
 
@@ -8,7 +9,7 @@ use crate::strategy::meta::invalid_text;
 use crate::strategy::path::Path;
 use crate::tree::{at, text};
 
-/// Refuses paths that are absolute or climb.
+/// Rejects absolute paths and paths that contain `..`.
 pub(super) fn relative_path(value: &str, path: &Path<'_>, out: &mut Faults) {
     if value.starts_with('/') {
         out.push(invalid_text(path, value, "must be a relative path"));
@@ -16,14 +17,14 @@ pub(super) fn relative_path(value: &str, path: &Path<'_>, out: &mut Faults) {
     no_climbing(value, path, out);
 }
 
-/// Refuses paths that climb.
+/// Rejects paths that contain `..`.
 pub(super) fn no_climbing(value: &str, path: &Path<'_>, out: &mut Faults) {
     if value.split('/').any(|part| part == "..") {
         out.push(invalid_text(path, value, "must not contain '..'"));
     }
 }
 
-/// Refuses file modes beyond the nine bits of permissions.
+/// Rejects file modes above 0777.
 pub(super) fn file_mode(holder: &Tree, field: &str, path: &Path<'_>, out: &mut Faults) {
     let mode = at(holder, &[field]);
     if mode
@@ -35,7 +36,7 @@ pub(super) fn file_mode(holder: &Tree, field: &str, path: &Path<'_>, out: &mut F
     }
 }
 
-/// A word of a profile or mode that must be there and be known.
+/// Validates a required enum field. `missing` is the message if it is absent.
 pub(super) fn known_word(
     holder: &Tree,
     field: &str,

@@ -1,4 +1,7 @@
-//! Volumes of a pod: each has a name and exactly one source.
+//! Validation of a pod's volumes: each has a unique name and exactly one source.
+//!
+//! Some paths in faults are misspelled on purpose, because upstream misspells them and clients see
+//! them.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +16,13 @@ use crate::strategy::meta::invalid_text;
 use crate::strategy::path::Path;
 use crate::tree::{at, int, list, text};
 
-/// The names of a pod's sound volumes, to which mounts refer, and whether each is a claim.
+/// Names of the valid volumes of a pod, each with whether it is a claim. Volume mounts refer to
+/// them.
 pub(super) struct Volumes<'a> {
     names: BTreeMap<&'a str, bool>,
 }
 
-/// Sources with the members that they cannot do without, in the order in which they are judged.
+/// Volume sources with their required fields, in the order in which upstream validates them.
 const SOURCES: [(&str, &[&str]); 29] = [
     ("hostPath", &["path"]),
     ("gitRepo", &["repository"]),
@@ -65,18 +69,18 @@ const CSI_NAME_LIMIT: usize = 63;
 const SECOND_SOURCE: &str = "may not specify more than 1 volume type";
 
 impl Volumes<'_> {
-    /// True when the pod has a sound volume of this name.
+    /// Returns `true` if the pod has a valid volume of this name.
     pub(super) fn contains(&self, name: &str) -> bool {
         self.names.contains_key(name)
     }
 
-    /// True when the volume of this name is a claim, its own or one that is made for it.
+    /// Returns `true` if the volume is a persistent volume claim or an ephemeral volume.
     pub(super) fn is_claim(&self, name: &str) -> bool {
         self.names.get(name).copied().unwrap_or_default()
     }
 }
 
-/// Faults of a pod's volumes; the sound ones.
+/// Validates the volumes of a pod and returns the valid ones.
 pub(super) fn volumes<'a>(
     spec: &'a Tree,
     holder: Holder<'a>,
@@ -137,7 +141,7 @@ fn source(volume: &Tree, holder: Holder<'_>, path: &Path<'_>, out: &mut Faults) 
         if !source.is_object() {
             continue;
         }
-        // Two of the names are misspelt on the wire.
+        // Upstream spells these names inconsistently in its paths.
         let shown = match kind {
             "cephfs" if found > 0 => "cephFS",
             "downwardAPI" if found > 0 => "downwarAPI",
@@ -270,7 +274,7 @@ fn file_path(item: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// Fields of the pod that a file may show.
+/// Pod fields that a downward API file may contain.
 const FILE_FIELDS: [&str; 5] = [
     "metadata.annotations",
     "metadata.labels",
@@ -279,7 +283,7 @@ const FILE_FIELDS: [&str; 5] = [
     "metadata.uid",
 ];
 
-/// Faults of a file of the downward API. The API names them at the source, not at the item.
+/// Validates a downward API file. Upstream reports faults at the volume source, not at the item.
 fn downward_file(file: &Tree, path: &Path<'_>, out: &mut Faults) {
     file_path(file, path, out);
     let (field, resource) = (at(file, &["fieldRef"]), at(file, &["resourceFieldRef"]));

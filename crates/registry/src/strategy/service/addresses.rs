@@ -1,5 +1,6 @@
-//! Cluster addresses of services: the single one, the list, and the families that they belong to.
-//! This cluster has addresses of one family, IPv4.
+//! Cluster IPs of services: `clusterIP`, `clusterIPs` and the IP families.
+//!
+//! The cluster is single-stack IPv4, so a service that requires IPv6 or dual stack is rejected.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -14,7 +15,7 @@ use crate::tree::{at, carry, is_empty, list, put, take, text};
 const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 const POLICIES: [&str; 3] = ["PreferDualStack", "RequireDualStack", "SingleStack"];
 
-/// True for a service without an address of its own.
+/// Returns `true` for a headless service, which has no cluster IP.
 pub(crate) fn is_headless(spec: &Tree) -> bool {
     matches!(list(spec, &["clusterIPs"]), [only] if only.as_str() == Some("None"))
 }
@@ -23,15 +24,15 @@ fn is_external(spec: &Tree) -> bool {
     text(spec, &["type"]) == "ExternalName"
 }
 
-/// The single address and the list say the same, whichever of them an update changed; what it
-/// leaves out stays.
+/// Synchronizes `clusterIP` and `clusterIPs` in an update that changes only one of them. Omitted
+/// values keep their old value.
 pub(super) fn agree(new: &mut Tree, old: &Tree) {
     let (before, all_before) = (
         at(old, &["spec", "clusterIP"]).clone(),
         at(old, &["spec", "clusterIPs"]).clone(),
     );
     let single = text(new, &["spec", "clusterIP"]).to_owned();
-    // Who knows only the single one has sent no list.
+    // Clients that predate `clusterIPs` send only the single address.
     if !single.is_empty()
         && single != before.as_str().unwrap_or_default()
         && list(new, &["spec", "clusterIPs"]).is_empty()
@@ -74,7 +75,7 @@ pub(super) fn agree(new: &mut Tree, old: &Tree) {
     }
 }
 
-/// Faults of the addresses of a service.
+/// Validates the cluster IPs of a service.
 pub(super) fn faults(spec: &Tree, out: &mut Faults) {
     if is_external(spec) {
         return;
@@ -167,7 +168,7 @@ fn family_of(address: &str) -> &'static str {
     }
 }
 
-/// Faults of readable addresses against their families, and against what this cluster has.
+/// Validates that addresses match their families and that the cluster supports them.
 fn stacks(spec: &Tree, out: &mut Faults) {
     let path = SPEC.child("clusterIPs");
     let all: Vec<&str> = list(spec, &["clusterIPs"])
@@ -204,7 +205,7 @@ fn stacks(spec: &Tree, out: &mut Faults) {
     this_cluster(spec, &all, &families, out);
 }
 
-/// What a cluster with addresses of one family cannot give.
+/// Rejects what a single-stack cluster cannot provide.
 fn this_cluster(spec: &Tree, all: &[&str], families: &[&str], out: &mut Faults) {
     let at_addresses = SPEC.child("clusterIPs");
     for (index, address) in all.iter().enumerate().skip(families.len()) {
@@ -238,7 +239,7 @@ fn this_cluster(spec: &Tree, all: &[&str], families: &[&str], out: &mut Faults) 
     }
 }
 
-/// Faults of a change: the first address and the first family stay.
+/// Validates an update: the primary address and the primary family are immutable.
 pub(super) fn change(spec: &Tree, was: &Tree, out: &mut Faults) {
     if is_external(spec) || is_external(was) || is_headless(spec) && is_headless(was) {
         return;

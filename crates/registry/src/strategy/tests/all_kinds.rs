@@ -1,4 +1,5 @@
-//! Defaults, validation and changes of all other kinds, and what all kinds share.
+//! Tests of defaults, validation and updates of all kinds except pods and disruption budgets, and
+//! of the rules that all kinds share.
 
 use kinds::Tree;
 use kinds::tree::Text;
@@ -89,7 +90,7 @@ fn other_kinds_get_their_defaults() {
 }
 
 #[test]
-fn faults_of_other_kinds_are_named() {
+fn faults_of_other_kinds_name_field_and_reason() {
     check_faults(
         "apps/v1/deployments",
         &format!(
@@ -227,7 +228,7 @@ fn a_status_update_changes_nothing_else() {
 }
 
 #[test]
-fn immutable_fields_stay() {
+fn immutable_fields_cannot_change() {
     check_change(
         "v1/nodes",
         "spec: {podCIDR: 10.0.0.0/24, providerID: a://b}",
@@ -350,7 +351,7 @@ fn each_kind_has_its_field_selectors() {
 }
 
 #[test]
-fn every_stored_kind_takes_an_empty_object_without_panic() {
+fn every_stored_kind_accepts_an_empty_object_without_panic() {
     for resource in kinds::resources().iter().filter(|resource| resource.stored) {
         let rules = kind::rules(&resource.into());
         for mut tree in [

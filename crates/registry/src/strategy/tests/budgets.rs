@@ -1,4 +1,5 @@
-//! Disruption budgets: the gate of the eviction policy, legacy selectors, the status.
+//! Tests of disruption budgets: the eviction policy's feature gate, legacy selectors and the
+//! status.
 
 use kinds::Tree;
 
@@ -6,7 +7,7 @@ use super::{OFF, ON, change, made};
 use crate::tree::at;
 
 #[test]
-fn the_gate_drops_the_eviction_policy_unless_it_is_in_use() {
+fn the_feature_gate_drops_the_eviction_policy_unless_it_is_in_use() {
     const PLAIN: &str = "spec: {minAvailable: 1}";
     const ALWAYS: &str = "spec: {minAvailable: 1, unhealthyPodEvictionPolicy: AlwaysAllow}";
     let policy = |tree: &Tree| {
@@ -33,7 +34,7 @@ fn the_gate_drops_the_eviction_policy_unless_it_is_in_use() {
 }
 
 #[test]
-fn the_legacy_selector_term_is_dropped_unless_it_stands_alone() {
+fn the_legacy_selector_term_is_dropped_unless_it_is_the_only_one() {
     const KEY: &str = "pdb.kubernetes.io/deprecated-v1beta1-empty-selector-match";
     let terms = |others: &str| {
         let yaml = format!(

@@ -1,4 +1,6 @@
-//! Defaults, validation and changes of pods.
+//! Tests of defaults, validation and updates of pods.
+//!
+//! Pods have a file of their own because they have the most rules of all kinds.
 
 use kinds::Tree;
 
@@ -64,7 +66,7 @@ fn pods_get_their_defaults() {
 }
 
 #[test]
-fn a_gated_pod_has_a_condition() {
+fn a_pod_with_scheduling_gates_gets_a_condition() {
     check_part(
         "v1/pods",
         "spec: {schedulingGates: [{name: a.b/c}], containers: [{name: c, image: i}]}",
@@ -93,7 +95,7 @@ fn the_qos_class_of_a_pod_follows_from_its_resources() {
     check("{requests: {cpu: 1}}", "Burstable");
     check("{requests: {cpu: 0}}", "BestEffort");
     check("{limits: {example.com/gpu: 1}}", "BestEffort");
-    // One container that promises nothing spoils it for all, also an init container.
+    // One container without guarantees, even an init container, makes the whole pod Burstable.
     let limits = "resources: {limits: {cpu: 1, memory: 1Gi}}";
     for other in [
         "containers: [{name: c, image: i, LIMITS}, {name: d, image: i}]",
@@ -105,7 +107,7 @@ fn the_qos_class_of_a_pod_follows_from_its_resources() {
 }
 
 #[test]
-fn faults_of_pods_are_named() {
+fn pod_faults_name_field_and_reason() {
     let check =
         |spec: &str, expected: &[&str]| check_faults("v1/pods", &format!("spec: {spec}"), expected);
     check("{containers: [{name: c, image: i}]}", &[]);
@@ -167,7 +169,7 @@ fn faults_of_pods_are_named() {
 }
 
 #[test]
-fn little_of_a_pod_may_change() {
+fn only_mutable_fields_of_a_pod_may_change() {
     let check = |new: &str, expected: &[&str]| check_change("v1/pods", POD, new, expected);
     check(
         "{metadata: {labels: {a: b}}, spec: {activeDeadlineSeconds: 5, containers: [{name: c, image: new}]}}",
@@ -198,7 +200,7 @@ fn little_of_a_pod_may_change() {
 }
 
 #[test]
-fn a_finished_container_stays_finished() {
+fn a_terminated_container_stays_terminated() {
     let status = |state: &str| {
         format!(
             "{{spec: {{restartPolicy: Never, containers: [{{name: c, image: i}}]}}, status: {{containerStatuses: [{{name: c, image: i, imageID: '', ready: false, restartCount: 0, state: {state}}}]}}}}"

@@ -1,7 +1,7 @@
-//! Writes refusals as events on the pod and on the budgets that stood in its way.
+//! Writes refused evictions as events on the pod and on the budgets that refused them.
 //!
-//! Events are made as any client makes them, after the eviction was answered; one that cannot be
-//! written is forgotten, for example because its namespace is on its way out.
+//! Events are created through the same path as those of clients, after the eviction was answered.
+//! An event that cannot be written is dropped, for example because its namespace is being deleted.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use kinds::tree::json;
 use std::sync::Arc;
 use store::Record;
 
-use super::notices::{Subject, Telling};
+use super::pending::{RefusalEvent, Subject};
 use super::{Observation, Observer, reason};
 use crate::key;
 use crate::request::{
@@ -21,18 +21,19 @@ use crate::resource::ResourceRef;
 use crate::target::Target;
 use crate::{Registry, object, record};
 
-/// The reason of the events.
+/// The `reason` of the events.
 const REASON: &str = "EvictionRefused";
-/// Who reports them.
+/// The component that reports the events.
 const REPORTER: &str = "exeunt";
-/// Letters that make the name of an event one of its own.
-const SUFFIX_LETTERS: usize = 8;
-/// Names end here, so that the suffix fits.
+/// The number of random characters at the end of an event's name.
+const SUFFIX_CHARACTERS: usize = 8;
+/// The maximum length of an event's name before its suffix, in bytes.
 const MAX_PREFIX_BYTES: usize = 240;
 
 impl Observer {
-    /// Takes note of a refusal for the events about the pod and about each budget.
-    pub(super) fn note_refusal(
+    /// Records a refusal for the events about the pod and about each budget. Does nothing if the
+    /// pod was not found or [`Registry::observe`] does not run.
+    pub(super) fn record_refusal(
         &self,
         target: &Target,
         observation: &Observation,
@@ -41,18 +42,18 @@ impl Observer {
         let Some(pod) = observation
             .pod
             .as_deref()
-            .filter(|_| self.following.load(std::sync::atomic::Ordering::Relaxed))
+            .filter(|_| self.observing.load(std::sync::atomic::Ordering::Relaxed))
         else {
             return;
         };
         let (user, now, why) = (&target.user.name, target.now, || why(observation, refused));
-        // The revision tells objects apart that have the same name one after the other.
+        // The revision distinguishes an object from an earlier one with the same name.
         let key = |record: &Record| format!("{}@{}", record.key, record.created);
         let of_pod = observation
             .budgets
             .iter()
             .fold(key(pod), |all, budget| format!("{all} {}", budget.key));
-        self.notices.note(
+        self.pending.record(
             of_pod,
             now,
             || subject("v1", "Pod", pod),
@@ -66,7 +67,7 @@ impl Observer {
                     why()
                 )
             };
-            self.notices.note(
+            self.pending.record(
                 key(budget),
                 now,
                 || subject("policy/v1", "PodDisruptionBudget", budget),
@@ -76,7 +77,8 @@ impl Observer {
     }
 }
 
-/// The reason of the answer, and which budgets it is about where it does not name them.
+/// Returns the reason of the refusal. Adds the names of the budgets if there is more than one,
+/// because the answer does not name them then.
 fn why(observation: &Observation, refused: &Status) -> String {
     let reason = reason(refused);
     if observation.budgets.len() < 2 {
@@ -102,46 +104,47 @@ fn subject(api_version: &'static str, kind: &'static str, record: &Record) -> Su
 }
 
 impl Registry {
-    /// Writes what there is to tell, for ever.
-    pub(super) async fn tell(&self) {
+    /// Writes pending events as they become due. Never returns.
+    pub(super) async fn write_refusal_events(&self) {
         loop {
-            for telling in self.observer().notices.next().await {
-                let written = self.write_event(&telling).await;
+            for event in self.observer().pending.next().await {
+                let written = self.write_event(&event).await;
                 if let Err(refusal) = &written {
-                    tracing::debug!(subject = %telling.subject.name, %refusal,
-                        "an event about a refused eviction was not written");
+                    tracing::debug!(subject = %event.subject.name, %refusal,
+                        "cannot write the event about a refused eviction");
                 }
-                self.observer().notices.written(&telling.key, written.ok());
+                self.observer().pending.written(&event.key, written.ok());
             }
         }
     }
 
-    /// The name of the event that now tells it.
-    async fn write_event(&self, telling: &Telling) -> Result<String, Refusal> {
-        let namespace = &telling.subject.namespace;
-        if let Some(name) = &telling.event {
-            let patch = Bytes::from(progress(telling).to_string());
+    /// Updates the event object, or creates it if it was not written before or no longer exists.
+    /// Returns its name.
+    async fn write_event(&self, event: &RefusalEvent) -> Result<String, Refusal> {
+        let namespace = &event.subject.namespace;
+        if let Some(name) = &event.event_name {
+            let patch = Bytes::from(render_progress(event).to_string());
             let verb = Verb::Patch {
                 kind: PatchKind::Merge,
                 patch,
                 options: options(),
             };
-            match self.ask_as_system(namespace, name, verb).await {
+            match self.call_as_system(namespace, name, verb).await {
                 Ok(_) => return Ok(name.clone()),
-                // Somebody has cleared the events away.
+                // The event was deleted in the meantime.
                 Err(refusal) if refusal.status.code == 404 => {}
                 Err(refusal) => return Err(refusal),
             }
         }
         let name = event_name(
-            &telling.subject.name,
-            &self.entropy().suffix(SUFFIX_LETTERS),
+            &event.subject.name,
+            &self.entropy().suffix(SUFFIX_CHARACTERS),
         );
         let body = Body {
-            bytes: Bytes::from(event(telling, &name).to_string()),
+            bytes: Bytes::from(render_event(event, &name).to_string()),
             form: BodyForm::Json,
         };
-        self.ask_as_system(
+        self.call_as_system(
             namespace,
             "",
             Verb::Create {
@@ -153,7 +156,7 @@ impl Registry {
         Ok(name)
     }
 
-    async fn ask_as_system(
+    async fn call_as_system(
         &self,
         namespace: &str,
         name: &str,
@@ -175,7 +178,7 @@ impl Registry {
             name,
             verb,
         };
-        // On the heap: this future lies in that of the observer for as long as the server runs.
+        // Boxed because this future is part of the observer's, which lives as long as the server.
         Box::pin(self.call(request)).await
     }
 }
@@ -187,6 +190,7 @@ fn options() -> WriteOptions {
     }
 }
 
+/// Returns the name of an event: the subject, cut to [`MAX_PREFIX_BYTES`], a dot and the suffix.
 fn event_name(subject: &str, suffix: &str) -> String {
     let cut = subject.len().min(MAX_PREFIX_BYTES);
     let prefix = subject
@@ -196,30 +200,31 @@ fn event_name(subject: &str, suffix: &str) -> String {
     format!("{prefix}.{suffix}")
 }
 
-fn progress(telling: &Telling) -> Tree {
-    json!({"count": telling.count, "lastTimestamp": wire(telling.last), "message": telling.message})
+/// Renders the patch that updates an event.
+fn render_progress(event: &RefusalEvent) -> Tree {
+    json!({"count": event.count, "lastTimestamp": wire(event.last), "message": event.message})
 }
 
-fn wire(moment: Timestamp) -> String {
-    object::wire_time(moment)
+fn wire(time: Timestamp) -> String {
+    object::wire_time(time)
 }
 
-/// The whole event.
-fn event(telling: &Telling, name: &str) -> Tree {
+/// Renders the event object with this name.
+fn render_event(event: &RefusalEvent, name: &str) -> Tree {
     let Subject {
         api_version,
         kind,
         namespace,
         name: subject,
         uid,
-    } = &telling.subject;
+    } = &event.subject;
     json!({
         "apiVersion": "v1", "kind": "Event",
         "metadata": {"name": name, "namespace": namespace},
         "involvedObject": {"apiVersion": api_version, "kind": kind, "namespace": namespace,
             "name": subject, "uid": uid},
-        "reason": REASON, "message": telling.message, "type": "Warning", "count": telling.count,
-        "firstTimestamp": wire(telling.first), "lastTimestamp": wire(telling.last),
+        "reason": REASON, "message": event.message, "type": "Warning", "count": event.count,
+        "firstTimestamp": wire(event.first), "lastTimestamp": wire(event.last),
         "source": {"component": REPORTER}, "reportingComponent": REPORTER, "reportingInstance": "",
     })
 }
@@ -229,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_events_stay_names() {
+    fn event_names_have_a_bounded_length() {
         for (subject, expected) in [
             ("web-1", "web-1.x"),
             (&*"a".repeat(300), &*format!("{}.x", "a".repeat(240))),
