@@ -89,7 +89,7 @@ impl Strategy for Deployment {
                 "collisionCount",
                 "terminatingReplicas",
             ];
-            workload::replica_figures(new, &figures, &figures[2..5], "readyReplicas", &mut out);
+            workload::replica_counts(new, &figures, &figures[2..5], "readyReplicas", &mut out);
             workload::collision_count(new, old, &mut out);
         } else {
             spec(at(new, &["spec"]), &mut out);
@@ -271,7 +271,7 @@ fn replica_status(object: &Tree, out: &mut Faults) {
         "observedGeneration",
         "terminatingReplicas",
     ];
-    workload::replica_figures(object, &figures, &figures[1..4], "readyReplicas", out);
+    workload::replica_counts(object, &figures, &figures[1..4], "readyReplicas", out);
 }
 
 pub(crate) struct ReplicationController;

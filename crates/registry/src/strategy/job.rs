@@ -230,7 +230,7 @@ fn selector_faults(spec: &Tree, out: &mut Faults) {
 }
 
 fn job_spec(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
-    const FIGURES: [&str; 7] = [
+    const COUNTS: [&str; 7] = [
         "parallelism",
         "completions",
         "activeDeadlineSeconds",
@@ -239,7 +239,7 @@ fn job_spec(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
         "backoffLimitPerIndex",
         "maxFailedIndexes",
     ];
-    for field in FIGURES {
+    for field in COUNTS {
         nonnegative(spec, field, path, out);
     }
     if !at(spec, &["maxFailedIndexes"]).is_null() && at(spec, &["backoffLimitPerIndex"]).is_null() {

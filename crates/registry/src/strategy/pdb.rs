@@ -18,7 +18,7 @@ pub(crate) struct PodDisruptionBudget;
 
 const POLICIES: [&str; 2] = ["AlwaysAllow", "IfHealthyBudget"];
 /// Integer fields of the status, which are always serialized.
-const FIGURES: [&str; 4] = [
+const COUNTS: [&str; 4] = [
     "disruptionsAllowed",
     "currentHealthy",
     "desiredHealthy",
@@ -48,7 +48,7 @@ impl Strategy for PodDisruptionBudget {
     }
 
     fn prepare_create(&self, context: &StrategyContext<'_>, object: &mut Tree) {
-        for figure in FIGURES {
+        for figure in COUNTS {
             put(object, &["status", figure], 0);
         }
         if !context.gates.unhealthy_pod_eviction_policy {
@@ -162,7 +162,7 @@ fn status(status: &Tree, out: &mut Faults) {
         &STATUS.child("conditions"),
         out,
     );
-    for figure in FIGURES {
+    for figure in COUNTS {
         nonnegative(status, figure, &STATUS, out);
     }
 }

@@ -98,7 +98,7 @@ impl Strategy for StatefulSet {
                 "observedGeneration",
                 "collisionCount",
             ];
-            workload::replica_figures(
+            workload::replica_counts(
                 new,
                 &figures,
                 &figures[1..5],
@@ -336,7 +336,7 @@ impl Strategy for DaemonSet {
                 "numberUnavailable",
                 "collisionCount",
             ];
-            workload::status_figures(new, &figures, &mut out);
+            workload::status_counts(new, &figures, &mut out);
             workload::collision_count(new, old, &mut out);
         } else {
             workload::immutable_selector(new, old, &mut out);

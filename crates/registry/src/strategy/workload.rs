@@ -104,7 +104,7 @@ pub(crate) fn immutable_selector(new: &Tree, old: &Tree, out: &mut Faults) {
 }
 
 /// Rejects negative counts in a status.
-pub(crate) fn status_figures(object: &Tree, figures: &[&str], out: &mut Faults) {
+pub(crate) fn status_counts(object: &Tree, figures: &[&str], out: &mut Faults) {
     for figure in figures {
         nonnegative(at(object, &["status"]), figure, &STATUS, out);
     }
@@ -112,14 +112,14 @@ pub(crate) fn status_figures(object: &Tree, figures: &[&str], out: &mut Faults) 
 
 /// Validates the replica counts of a status: no subset exceeds the total. `ready` is the name that
 /// the fault uses for ready replicas when fewer are ready than available.
-pub(crate) fn replica_figures(
+pub(crate) fn replica_counts(
     object: &Tree,
     figures: &[&str],
     parts: &[&str],
     ready: &str,
     out: &mut Faults,
 ) {
-    status_figures(object, figures, out);
+    status_counts(object, figures, out);
     let status = at(object, &["status"]);
     let figure = |name: &str| at(status, &[name]).as_i64().unwrap_or_default();
     for name in parts {

@@ -68,7 +68,7 @@ pub(crate) fn spec_faults(spec: &Tree, holder: Holder<'_>, path: &Path<'_>, out:
     gates(spec, path, out);
     affinity::spread(spec, &path.child("topologySpreadConstraints"), out);
     host_users(spec, path, out);
-    names_and_figures(spec, path, out);
+    names_and_numbers(spec, path, out);
     affinity::toleration_faults(
         list(spec, &["tolerations"]),
         &path.child("tolerations"),
@@ -148,7 +148,7 @@ fn check_name(
     }
 }
 
-fn names_and_figures(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
+fn names_and_numbers(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     check_name(spec, "serviceAccountName", names::dns_subdomain, path, out);
     check_name(spec, "nodeName", names::dns_subdomain, path, out);
     let deadline = at(spec, &["activeDeadlineSeconds"]);
