@@ -1,11 +1,10 @@
 //! `POST pods/{name}/eviction`, from the body to the answer.
 //!
-//! The steps: decode the body, find the budgets that select the pod, decide ([`decide`]), and write
-//! everything in one atomic commit. The budget's `disruptionsAllowed` falls by one, the pod gets
-//! the
-//! condition `DisruptionTarget`, and is deleted like any other pod. Watchers see these writes in
-//! this
-//! order; readers see all of them or none. A refused or failed eviction writes nothing.
+//! The steps: decode the body, find the budgets that select the pod, decide ([`decide()`]), and
+//! write everything in one atomic commit. The budget's `disruptionsAllowed` falls by one, the pod
+//! gets the condition `DisruptionTarget`, and is deleted like any other pod. Watchers see these
+//! writes in this order; readers see all of them or none. A refused or failed eviction writes
+//! nothing.
 //!
 //! Read next: `rules::eviction` for the rule, `eviction/decide.rs` for the answers,
 //! `eviction/apply.rs` for the writes.

@@ -195,7 +195,7 @@ impl ResourceCall<'_> {
                 Ok(upgrade.respond(futures::stream::iter(messages), self.state.stop.clone()))
             }
             (KubeletReply::Messages(_), None) => {
-                Err(kubelet::no_websocket(self.at.name, &subresource).into())
+                Err(kubelet::no_websocket(self.at.name, subresource).into())
             }
         }
     }

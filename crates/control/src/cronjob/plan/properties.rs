@@ -7,8 +7,10 @@ use serde_json::json;
 
 use super::*;
 
-/// Schedules and the minutes of the day at which they are due.
-const SCHEDULES: [(&str, fn(i64) -> bool); 4] = [
+/// A schedule, and whether it is due at a minute of the day.
+type Schedule = (&'static str, fn(i64) -> bool);
+
+const SCHEDULES: [Schedule; 4] = [
     ("* * * * *", |_| true),
     ("*/5 * * * *", |minute| minute % 5 == 0),
     ("7 * * * *", |minute| minute % 60 == 7),
