@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 use hyper::upgrade::OnUpgrade;
 use kinds::status::Status;
 use registry::request::{
-    Body as RequestBody, BodyForm, DeleteRequest, PatchKind, Refusal, Reply, Request, User, Verb,
+    BodyForm, DeleteRequest, PatchKind, Refusal, Reply, Request, RequestBody, User, Verb,
 };
 
 use crate::attributes::ResourcePath;
