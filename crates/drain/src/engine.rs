@@ -32,7 +32,7 @@ const GROUP_PREFIX: &str = "namespace/";
 /// What the engine knows about the eviction API of the server. No request is sent before it is
 /// known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Discovery {
+enum EvictionDiscovery {
     /// The discovery request is in flight.
     Pending,
     /// The server serves this version.
@@ -50,7 +50,7 @@ pub struct DrainEngine {
     state: DrainState,
     selection: PodSelection,
     parallel: usize,
-    discovery: Discovery,
+    discovery: EvictionDiscovery,
     /// Nodes whose cordon request is in flight.
     cordoning: BTreeSet<String>,
     /// Nodes whose drain has not begun.
@@ -129,9 +129,9 @@ impl DrainEngine {
     ) -> Self {
         let (sender, inputs) = unbounded_channel();
         let discovery = if options.delete {
-            Discovery::NotNeeded
+            EvictionDiscovery::NotNeeded
         } else {
-            Discovery::Pending
+            EvictionDiscovery::Pending
         };
         let mut engine = Self {
             state: DrainState::new(options, names),
@@ -149,7 +149,7 @@ impl DrainEngine {
             sender,
             watches: JoinSet::new(),
         };
-        if discovery == Discovery::Pending {
+        if discovery == EvictionDiscovery::Pending {
             engine
                 .watches
                 .spawn(watch::budgets(engine.client.clone(), engine.sender.clone()));
@@ -232,7 +232,7 @@ impl DrainEngine {
 
     /// Sends the requests that are due. Returns the time of the next decision without an input.
     fn advance(&mut self) -> Option<Timestamp> {
-        if self.discovery == Discovery::Pending || !self.cordoning.is_empty() {
+        if self.discovery == EvictionDiscovery::Pending || !self.cordoning.is_empty() {
             return None;
         }
         self.finish_nodes();
@@ -301,7 +301,7 @@ impl DrainEngine {
         let request = EvictionOptions {
             grace_seconds: options.grace_seconds,
             dry_run: options.dry_run,
-            beta: self.discovery == Discovery::Found(EvictionApi::V1Beta1),
+            beta: self.discovery == EvictionDiscovery::Found(EvictionApi::V1Beta1),
         };
         match action {
             DrainAction::Evict(target) => self.start(async move {
@@ -392,9 +392,9 @@ impl DrainEngine {
 
     fn discovered(&mut self, found: Result<EvictionApi, String>, now: Timestamp) {
         match found {
-            Ok(api) => self.discovery = Discovery::Found(api),
+            Ok(api) => self.discovery = EvictionDiscovery::Found(api),
             Err(why) => {
-                self.discovery = Discovery::Failed;
+                self.discovery = EvictionDiscovery::Failed;
                 self.waiting.clear();
                 let names: Vec<String> = self
                     .state

@@ -23,7 +23,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use clock::{Clock, Entropy};
 use jiff::Timestamp;
-use registry::request::{Body, BodyForm, PatchKind, Reply, Request, User, Verb, WriteOptions};
+use registry::request::{
+    BodyForm, PatchKind, Reply, Request, RequestBody, User, Verb, WriteOptions,
+};
 use registry::{Options, Registry};
 use serde_json::{Value, json};
 use store::Store;
@@ -68,7 +70,7 @@ async fn phase_create(world: &World, pods: usize) {
     for body in bodies {
         world.expect(201, "pods", "", "", create(body)).await;
     }
-    tell("created", start, pods);
+    report("created", start, pods);
 }
 
 #[inline(never)]
@@ -88,7 +90,7 @@ async fn phase_ready(world: &World, pods: usize) {
             )
             .await;
     }
-    tell("status patched", start, pods);
+    report("status patched", start, pods);
 }
 
 #[inline(never)]
@@ -105,7 +107,7 @@ async fn phase_refuse(world: &World, pods: usize) {
             )
             .await;
     }
-    tell("eviction refused", start, pods);
+    report("eviction refused", start, pods);
 }
 
 #[inline(never)]
@@ -122,10 +124,10 @@ async fn phase_evict(world: &World, pods: usize) {
             )
             .await;
     }
-    tell("eviction granted", start, pods);
+    report("eviction granted", start, pods);
 }
 
-fn tell(what: &str, start: Instant, count: usize) {
+fn report(what: &str, start: Instant, count: usize) {
     let micros = start.elapsed().as_secs_f64() * 1e6 / f64::from(u32::try_from(count).unwrap());
     println!("{what:>20}: {micros:8.1} µs each");
 }
@@ -232,7 +234,7 @@ impl World {
 
 fn create(bytes: Bytes) -> Verb {
     Verb::Create {
-        body: Body {
+        body: RequestBody {
             bytes,
             form: BodyForm::Json,
         },

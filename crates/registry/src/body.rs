@@ -12,7 +12,7 @@ use kinds::status::Status;
 use kinds::{Tree, json, protobuf, yaml};
 
 use crate::custom::CustomVersion;
-use crate::request::{Body, BodyForm, DecodedObject, FieldValidation, Refusal};
+use crate::request::{BodyForm, DecodedObject, FieldValidation, Refusal, RequestBody};
 use crate::resource::ResourceRef;
 use crate::schema;
 use crate::tree;
@@ -91,7 +91,7 @@ pub(crate) fn with_warnings(mut refusal: Refusal, warnings: &[String]) -> Refusa
 /// Returns upstream's error when the body is malformed, has another kind, or has unknown fields
 /// under strict validation.
 pub(crate) fn decode(
-    body: &Body,
+    body: &RequestBody,
     expected: ExpectedKind<'_>,
     validation: FieldValidation,
 ) -> Result<DecodedObject, Refusal> {
@@ -131,7 +131,7 @@ fn name_kind(object: &mut Tree, expected: ExpectedKind<'_>) {
 
 /// Decodes a body in upstream's order of steps, so that errors have upstream's messages.
 fn decode_with_reasons(
-    body: &Body,
+    body: &RequestBody,
     expected: ExpectedKind<'_>,
     validation: FieldValidation,
 ) -> Result<DecodedObject, Refusal> {
@@ -191,7 +191,7 @@ pub(crate) fn judge(
     }
 }
 
-fn read(body: &Body, expected: ExpectedKind<'_>) -> Result<(Tree, Vec<String>), String> {
+fn read(body: &RequestBody, expected: ExpectedKind<'_>) -> Result<(Tree, Vec<String>), String> {
     let decoded = match body.form {
         BodyForm::Json => decode_json(&body.bytes, expected)?,
         BodyForm::Yaml if expected.custom.is_some() => {
@@ -298,7 +298,7 @@ fn object_or_empty(tree: Tree) -> Tree {
 
 /// Returns the `apiVersion` and kind of a body. For built-in kinds, missing values come from the
 /// path; a custom object without them is an error.
-fn type_meta(body: &Body, expected: ExpectedKind<'_>) -> Result<(String, String), Refusal> {
+fn type_meta(body: &RequestBody, expected: ExpectedKind<'_>) -> Result<(String, String), Refusal> {
     let found = match body.form {
         BodyForm::Json => json::peek_type_meta(&body.bytes).map_err(|error| error.to_string()),
         BodyForm::Yaml => yaml::to_json(&body.bytes)
@@ -352,7 +352,7 @@ fn type_meta(body: &Body, expected: ExpectedKind<'_>) -> Result<(String, String)
 }
 
 /// Returns a body as JSON, for an error. A body that cannot be converted is returned unchanged.
-fn as_json(body: &Body) -> String {
+fn as_json(body: &RequestBody) -> String {
     let json = if body.form == BodyForm::Yaml {
         yaml::to_json(&body.bytes).map(|(json, _)| json).ok()
     } else {
@@ -363,7 +363,7 @@ fn as_json(body: &Body) -> String {
 
 /// Returns the first bytes of a body as errors quote them: as a string if the body starts with `{`,
 /// otherwise in hexadecimal.
-fn excerpt(body: &Body) -> Cow<'static, str> {
+fn excerpt(body: &RequestBody) -> Cow<'static, str> {
     let bytes = &body.bytes[..body.bytes.len().min(SHOWN)];
     let more = if body.bytes.len() > SHOWN { " ..." } else { "" };
     if bytes.is_empty() {

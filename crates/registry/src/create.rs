@@ -12,7 +12,7 @@ use store::Txn;
 use crate::body::{self, ExpectedKind};
 use crate::definition;
 use crate::record::Prepared;
-use crate::request::{Body, Refusal, Reply, WriteOptions};
+use crate::request::{Refusal, Reply, RequestBody, WriteOptions};
 use crate::strategy::StrategyContext;
 use crate::target::Target;
 use crate::view::StoreView;
@@ -42,7 +42,7 @@ impl Registry {
     pub(crate) async fn create(
         &self,
         target: Target,
-        body: &Body,
+        body: &RequestBody,
         write: &WriteOptions,
     ) -> Result<Reply, Refusal> {
         let dry_run = options::dry_run(write, "CreateOptions")?;

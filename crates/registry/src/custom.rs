@@ -1,8 +1,8 @@
 //! Custom resources. Each CustomResourceDefinition is compiled into rows of the resource table, and
 //! the registry serves these rows like those of built-in kinds.
 //!
-//! A definition is compiled when its rows are first asked for, and the registry keeps the result for
-//! as long as the definition stays as it is (`definition.rs`). Rows are shared handles
+//! A definition is compiled when its rows are first asked for, and the registry keeps the result
+//! for as long as the definition stays as it is (`definition.rs`). Rows are shared handles
 //! ([`ResourceRef`](crate::ResourceRef)); they are freed with the last request and cache entry that
 //! holds them. Bodies are read without a type; `schema` prunes, defaults and validates them.
 //!

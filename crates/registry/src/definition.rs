@@ -17,7 +17,7 @@ use kinds::tree::json;
 use store::{Record, Revision, Txn};
 
 use crate::custom::CompiledDefinition;
-use crate::facts::DefinitionFacts;
+use crate::facts::DefinitionFlags;
 use crate::request::Refusal;
 use crate::resource::ResourceRef;
 use crate::target::Target;
@@ -47,7 +47,7 @@ fn collection() -> String {
     format!("{PLURAL}.{GROUP}/")
 }
 
-fn facts_of(record: &Record) -> Option<DefinitionFacts> {
+fn facts_of(record: &Record) -> Option<DefinitionFlags> {
     record::facts(&row()?, record).of_kind().copied()
 }
 
@@ -55,7 +55,7 @@ fn facts_of(record: &Record) -> Option<DefinitionFacts> {
 fn definition_of(
     view: &impl StoreView,
     resource: &Resource,
-) -> Option<(Arc<Record>, DefinitionFacts)> {
+) -> Option<(Arc<Record>, DefinitionFlags)> {
     let record = view.record(&key_of(&resource.plural, &resource.group))?;
     let found = facts_of(&record)?;
     Some((record, found))
@@ -66,17 +66,17 @@ fn definition_of(
 /// They are not kept beside the records: a store remembers replaced records for a long time, and a
 /// compiled definition is many times larger than its bytes.
 #[derive(Default)]
-pub(crate) struct DefinitionCache(Mutex<CacheState>);
+pub(crate) struct DefinitionCache(Mutex<CompiledDefinitions>);
 
 #[derive(Default)]
-struct CacheState {
+struct CompiledDefinitions {
     /// The revision at which each definition was compiled.
     compiled: HashMap<Box<str>, (Revision, CompiledDefinition)>,
     /// Entries after which those of removed definitions are dropped.
     limit: usize,
 }
 
-/// The smallest value of [`CacheState::limit`].
+/// The smallest value of [`CompiledDefinitions::limit`].
 const MIN_CACHED: usize = 64;
 
 impl std::fmt::Debug for DefinitionCache {
@@ -86,7 +86,7 @@ impl std::fmt::Debug for DefinitionCache {
 }
 
 impl DefinitionCache {
-    fn state(&self) -> MutexGuard<'_, CacheState> {
+    fn state(&self) -> MutexGuard<'_, CompiledDefinitions> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -148,8 +148,8 @@ impl Registry {
             .find(|row| row.version == version && row.plural == plural)
     }
 
-    /// Returns the rows of all custom kinds that are served now, sorted by group, and within a group
-    /// by version, the preferred one first.
+    /// Returns the rows of all custom kinds that are served now, sorted by group, and within a
+    /// group by version, the preferred one first.
     #[must_use]
     pub fn custom_rows(&self) -> Vec<ResourceRef> {
         let snapshot = self.store().snapshot();

@@ -43,14 +43,14 @@ pub struct NotAllowed {
 
 /// What decides whether the kinds of a definition are served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct DefinitionFacts {
+pub(crate) struct DefinitionFlags {
     /// True when the condition `Established` is `True`.
     pub(crate) established: bool,
     /// True when the definition is being deleted.
     pub(crate) terminating: bool,
 }
 
-impl DefinitionFacts {
+impl DefinitionFlags {
     /// Reads a definition.
     pub(crate) fn of(definition: &Tree) -> Self {
         Self {

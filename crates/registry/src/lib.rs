@@ -14,7 +14,7 @@
 //! | around requests | `bootstrap`, `forget`, `components` | the system's own objects, upkeep |
 //! | kinds with verbs of their own | `pod`, `token`, `scale` | one kind each |
 //! | verbs | `create`, `update`, `patch`, `delete`, `read`, `list`, `watch` | any object |
-//! | surroundings | `admission`, `definition`, `service`, `namespace` | what objects ask of others |
+//! | surroundings | `admission`, `definition`, `service`, `namespace` | one object's demands |
 //! | | `managers`, `convert`, `body` | owners of fields, versions, decoding |
 //! | | `observe` | metrics, log lines, events and warnings about evictions |
 //! | state | `record`, `view`, `target`, `selection` | bytes and facts; no kind by name |

@@ -5,7 +5,7 @@
 //! the requests: it watches the store and writes the events. Metrics are rendered when they are
 //! scraped.
 //!
-//! Data flow: `pod/eviction.rs` fills an [`Observation`] and passes it to [`Registry::observed`]
+//! Data flow: `pod/eviction.rs` fills an [`EvictionObservation`] and passes it to [`Registry::observed`]
 //! with the answer. `counts` counts it. `pending` collects the events that `events` writes.
 //! `advice` checks a budget that was just written. `render` renders the metrics.
 
@@ -28,8 +28,8 @@ mod render;
 
 use self::counts::Counts;
 use self::histogram::Histogram;
-use self::outcome::Outcome;
-use self::pending::PendingEvents;
+use self::outcome::EvictionOutcome;
+use self::pending::PendingRefusals;
 use crate::Registry;
 use crate::facts::{BudgetFacts, PodFacts};
 use crate::key;
@@ -50,7 +50,7 @@ const LAG_BOUNDS_MS: [u32; 13] = [
 /// The objects that an eviction read. The eviction fills it in and passes it to
 /// [`Registry::observed`].
 #[derive(Debug, Default)]
-pub(crate) struct Observation {
+pub(crate) struct EvictionObservation {
     /// True when the eviction was a dry run.
     pub(crate) dry_run: bool,
     /// The pod, if it was found.
@@ -59,7 +59,7 @@ pub(crate) struct Observation {
     pub(crate) budgets: Vec<Arc<Record>>,
 }
 
-impl Observation {
+impl EvictionObservation {
     /// Returns the names of the budgets, separated by commas. Usually there is at most one.
     fn budget_names(&self) -> String {
         let names: Vec<&str> = self
@@ -84,7 +84,7 @@ pub(crate) struct Observer {
     pod_lag: Histogram,
     /// The pods that were evicted and still exist: the time of the eviction by the uid of the pod.
     awaited: Mutex<HashMap<String, Instant>>,
-    pending: PendingEvents,
+    pending: PendingRefusals,
     /// True while [`Registry::observe`] runs. While it does not, entries that only it removes are
     /// not collected.
     observing: AtomicBool,
@@ -101,7 +101,7 @@ impl Default for Observer {
             status_lag: Histogram::new(&LAG_BOUNDS_MS),
             pod_lag: Histogram::new(&LAG_BOUNDS_MS),
             awaited: Mutex::default(),
-            pending: PendingEvents::default(),
+            pending: PendingRefusals::default(),
             observing: AtomicBool::new(false),
         }
     }
@@ -145,7 +145,7 @@ impl Registry {
     pub(crate) fn observed(
         &self,
         target: &Target,
-        observation: &Observation,
+        observation: &EvictionObservation,
         refusal: Option<&Refusal>,
     ) {
         let observer = self.observer();
@@ -176,7 +176,7 @@ impl Registry {
             "eviction answered"
         );
         match refused {
-            None if outcome == Outcome::Allowed => self.await_removal(target, observation),
+            None if outcome == EvictionOutcome::Allowed => self.await_removal(target, observation),
             Some(refused) if outcome.is_blocked() && self.options().refusal_events => {
                 observer.record_refusal(target, observation, refused)
             }
@@ -185,7 +185,7 @@ impl Registry {
     }
 
     /// Starts to measure the time until an evicted pod is removed.
-    fn await_removal(&self, target: &Target, observation: &Observation) {
+    fn await_removal(&self, target: &Target, observation: &EvictionObservation) {
         let observer = self.observer();
         let Some(pod) = observation
             .pod

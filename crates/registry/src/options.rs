@@ -7,7 +7,7 @@ use kinds::json::{self, TypeMeta};
 use kinds::status::{FieldError, GroupResource, Status};
 use kinds::{protobuf, yaml};
 
-use crate::request::{Body, BodyForm, DeleteOptions, DeleteRequest, Refusal, WriteOptions};
+use crate::request::{BodyForm, DeleteOptions, DeleteRequest, Refusal, RequestBody, WriteOptions};
 use crate::tree;
 
 const PROPAGATIONS: &[&str] = &["Foreground", "Background", "Orphan", "nil"];
@@ -84,7 +84,7 @@ pub(crate) fn validate_delete(options: &DeleteOptions) -> Result<(), Refusal> {
     }
 }
 
-fn decode(body: &Body) -> Result<DeleteOptions, Refusal> {
+fn decode(body: &RequestBody) -> Result<DeleteOptions, Refusal> {
     let refuse = |why: String| -> Refusal { Status::bad_request(why).into() };
     let bytes = match body.form {
         BodyForm::Json | BodyForm::Protobuf => body.bytes.clone(),

@@ -11,7 +11,7 @@ use kinds::{Tree, json, patch};
 use crate::body::{self, ExpectedKind};
 use crate::request::{DecodedObject, PatchKind, Refusal, Reply, WriteOptions};
 use crate::target::Target;
-use crate::update::{self, ObjectChange, Origin};
+use crate::update::{self, ObjectUpdate, Origin};
 use crate::{Registry, convert, create, options, tree};
 
 /// A parsed patch.
@@ -89,7 +89,7 @@ impl Registry {
         }
         let dry_run = options::dry_run(&write, "PatchOptions")?;
         let patch = Patch::parse(kind, &bytes, &write)?;
-        let change = ObjectChange {
+        let change = ObjectUpdate {
             target: &target,
             subresource,
             has_managers: false,

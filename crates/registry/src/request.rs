@@ -52,14 +52,14 @@ pub enum Verb {
     /// Create an object, or POST to a subresource (`eviction`, `binding`, `token`).
     Create {
         /// The body.
-        body: Body,
+        body: RequestBody,
         /// Options of the query.
         options: WriteOptions,
     },
     /// Replace an object.
     Update {
         /// The body.
-        body: Body,
+        body: RequestBody,
         /// Options of the query.
         options: WriteOptions,
     },
@@ -85,7 +85,7 @@ pub enum Verb {
 
 /// A body as sent. The registry decodes it, because only the registry knows the expected kind.
 #[derive(Clone, Debug)]
-pub struct Body {
+pub struct RequestBody {
     /// The bytes as sent.
     pub bytes: Bytes,
     /// Their encoding.
@@ -168,7 +168,7 @@ pub struct ListOptions {
 #[derive(Clone, Debug, Default)]
 pub struct DeleteRequest {
     /// The body, if there was one that was not empty.
-    pub body: Option<Body>,
+    pub body: Option<RequestBody>,
     /// Options of the query.
     pub query: DeleteOptions,
 }

@@ -19,10 +19,10 @@ use crate::custom::CustomVersion;
 /// definition gives is another one. A handle keeps its row alive, so that a map may use it as a
 /// key.
 #[derive(Clone)]
-pub struct ResourceRef(Row);
+pub struct ResourceRef(ResourceRow);
 
 #[derive(Clone)]
-enum Row {
+enum ResourceRow {
     BuiltIn(&'static Resource),
     Custom {
         version: Arc<CustomVersion>,
@@ -33,7 +33,7 @@ enum Row {
 
 impl ResourceRef {
     pub(crate) fn custom_row(version: &Arc<CustomVersion>, stored: &Arc<CustomVersion>) -> Self {
-        Self(Row::Custom {
+        Self(ResourceRow::Custom {
             version: Arc::clone(version),
             stored: Arc::clone(stored),
         })
@@ -49,23 +49,23 @@ impl ResourceRef {
     #[must_use]
     pub fn custom(&self) -> Option<&Arc<CustomVersion>> {
         match &self.0 {
-            Row::BuiltIn(_) => None,
-            Row::Custom { version, .. } => Some(version),
+            ResourceRow::BuiltIn(_) => None,
+            ResourceRow::Custom { version, .. } => Some(version),
         }
     }
 
     /// Returns true for rows that were made from a definition.
     #[must_use]
     pub fn is_custom(&self) -> bool {
-        matches!(self.0, Row::Custom { .. })
+        matches!(self.0, ResourceRow::Custom { .. })
     }
 
     /// Returns the row in whose form the objects are stored; mostly this one.
     pub(crate) fn stored(&self) -> Self {
         match &self.0 {
-            Row::Custom { stored, .. } => Self::custom_row(stored, stored),
-            Row::BuiltIn(_) if self.is_stored() => self.clone(),
-            Row::BuiltIn(row) => {
+            ResourceRow::Custom { stored, .. } => Self::custom_row(stored, stored),
+            ResourceRow::BuiltIn(_) if self.is_stored() => self.clone(),
+            ResourceRow::BuiltIn(row) => {
                 kinds::resource(&row.storage_group, &row.storage_version, &row.plural)
                     .map_or_else(|| self.clone(), Self::from)
             }
@@ -80,8 +80,8 @@ impl ResourceRef {
     /// Returns the schema by which fields are owned under apply.
     pub(crate) fn apply_schema(&self) -> ApplySchema<'_> {
         match &self.0 {
-            Row::BuiltIn(row) => ApplySchema::BuiltIn(row.ty),
-            Row::Custom { version, .. } => version
+            ResourceRow::BuiltIn(row) => ApplySchema::BuiltIn(row.ty),
+            ResourceRow::Custom { version, .. } => version
                 .apply
                 .as_ref()
                 .map_or(ApplySchema::Deduced, ApplySchema::Custom),
@@ -91,7 +91,7 @@ impl ResourceRef {
 
 impl From<&'static Resource> for ResourceRef {
     fn from(row: &'static Resource) -> Self {
-        Self(Row::BuiltIn(row))
+        Self(ResourceRow::BuiltIn(row))
     }
 }
 
@@ -100,8 +100,8 @@ impl Deref for ResourceRef {
 
     fn deref(&self) -> &Resource {
         match &self.0 {
-            Row::BuiltIn(row) => row,
-            Row::Custom { version, .. } => &version.resource,
+            ResourceRow::BuiltIn(row) => row,
+            ResourceRow::Custom { version, .. } => &version.resource,
         }
     }
 }

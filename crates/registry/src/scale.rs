@@ -13,10 +13,10 @@ use kinds::tree::json;
 use crate::body::{self, ExpectedKind};
 use crate::managers::{self, Author};
 use crate::patch::{self, Patch, apply};
-use crate::request::{Body, DecodedObject, PatchKind, Refusal, Reply, Verb, WriteOptions};
+use crate::request::{DecodedObject, PatchKind, Refusal, Reply, RequestBody, Verb, WriteOptions};
 use crate::strategy::ScalePaths;
 use crate::target::Target;
-use crate::update::{self, ObjectChange, Origin};
+use crate::update::{self, ObjectUpdate, Origin};
 use crate::{Registry, options, read, record, tree};
 
 /// A request to the scale of an object.
@@ -86,7 +86,7 @@ impl Registry {
     async fn put_scale(
         &self,
         scaling: Scaling<'_>,
-        body: &Body,
+        body: &RequestBody,
         write: &WriteOptions,
     ) -> Result<Reply, Refusal> {
         let dry_run = options::dry_run(write, "UpdateOptions")?;
@@ -178,7 +178,7 @@ impl Registry {
     async fn change_scale(
         &self,
         scaling: &Scaling<'_>,
-        change: &ObjectChange<'_>,
+        change: &ObjectUpdate<'_>,
         dry_run: bool,
         make: impl Fn(&Tree) -> Result<DecodedObject, Refusal> + Send + Sync,
     ) -> Result<Reply, Refusal> {
@@ -211,8 +211,8 @@ impl Registry {
 }
 
 impl<'a> Scaling<'a> {
-    fn change(&self, write: &'a WriteOptions, origin: Origin) -> ObjectChange<'a> {
-        ObjectChange {
+    fn change(&self, write: &'a WriteOptions, origin: Origin) -> ObjectUpdate<'a> {
+        ObjectUpdate {
             target: self.target,
             subresource: "",
             has_managers: true,

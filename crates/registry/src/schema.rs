@@ -37,13 +37,13 @@ pub(crate) struct Schema {
     pub(crate) values: Vec<Tree>,
     pub(crate) default: Option<Tree>,
     pub(crate) pattern: Option<Regex>,
-    pub(crate) minimum: Option<Bound>,
-    pub(crate) maximum: Option<Bound>,
+    pub(crate) minimum: Option<NumericBound>,
+    pub(crate) maximum: Option<NumericBound>,
     pub(crate) multiple_of: Option<f64>,
     /// Minimum sizes: `minLength`, `minItems`, `minProperties`.
-    pub(crate) least: Counts,
+    pub(crate) least: SizeLimits,
     /// Maximum sizes: `maxLength`, `maxItems`, `maxProperties`.
-    pub(crate) most: Counts,
+    pub(crate) most: SizeLimits,
     pub(crate) list: ListKind,
     pub(crate) keys: Vec<String>,
     /// True when managers own the map or structure as a whole.
@@ -83,14 +83,14 @@ pub(crate) enum Additional {
 
 /// A limit on a number.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Bound {
+pub(crate) struct NumericBound {
     pub(crate) value: f64,
     pub(crate) exclusive: bool,
 }
 
 /// Limits on the sizes of strings (in characters), lists and maps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
+pub(crate) struct SizeLimits {
     pub(crate) characters: Option<usize>,
     pub(crate) items: Option<usize>,
     pub(crate) members: Option<usize>,
@@ -111,7 +111,7 @@ impl Schema {
         let count =
             |member: &str| int(tree, &[member]).and_then(|number| usize::try_from(number).ok());
         let bound = |value: &str, exclusive: &str| {
-            at(tree, &[value]).as_f64().map(|value| Bound {
+            at(tree, &[value]).as_f64().map(|value| NumericBound {
                 value,
                 exclusive: flag(tree, &[exclusive]),
             })
@@ -157,12 +157,12 @@ impl Schema {
             multiple_of: at(tree, &["multipleOf"])
                 .as_f64()
                 .filter(|factor| *factor > 0.0),
-            least: Counts {
+            least: SizeLimits {
                 characters: count("minLength"),
                 items: count("minItems"),
                 members: count("minProperties"),
             },
-            most: Counts {
+            most: SizeLimits {
                 characters: count("maxLength"),
                 items: count("maxItems"),
                 members: count("maxProperties"),

@@ -6,7 +6,7 @@ use kinds::status::{GroupResource, Status};
 use kinds::tree::json;
 
 use crate::body::{self, ExpectedKind};
-use crate::request::{Body, Refusal, Reply, WriteOptions};
+use crate::request::{Refusal, Reply, RequestBody, WriteOptions};
 use crate::target::Target;
 use crate::{Registry, object, options, record, tree};
 
@@ -60,7 +60,7 @@ impl Registry {
     pub(crate) fn issue_token(
         &self,
         target: &Target,
-        body: &Body,
+        body: &RequestBody,
         write: &WriteOptions,
     ) -> Result<Reply, Refusal> {
         options::dry_run(write, "CreateOptions")?;

@@ -12,7 +12,7 @@ use store::{Record, Txn};
 
 use crate::body::{self, ExpectedKind};
 use crate::definition;
-use crate::request::{Body, DecodedObject, Refusal, Reply, WriteOptions};
+use crate::request::{DecodedObject, Refusal, Reply, RequestBody, WriteOptions};
 use crate::target::Target;
 use crate::{
     Registry, admission, convert, create, managers, namespace, object, options, read, record,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How an object is to be changed.
-pub(crate) struct ObjectChange<'a> {
+pub(crate) struct ObjectUpdate<'a> {
     /// The object.
     pub(crate) target: &'a Target,
     /// The subresource that is written, as the rules name it; empty for the object itself.
@@ -60,7 +60,7 @@ impl Registry {
         &self,
         target: Target,
         subresource: &str,
-        body: Body,
+        body: RequestBody,
         write: WriteOptions,
     ) -> Result<Reply, Refusal> {
         let dry_run = options::dry_run(&write, "UpdateOptions")?;
@@ -75,7 +75,7 @@ impl Registry {
         check_name(&target, &sent)?;
         create::check_place(&target, &mut sent)?;
         convert::to_stored(&target, &mut sent);
-        let change = ObjectChange {
+        let change = ObjectUpdate {
             target: &target,
             subresource,
             has_managers: false,
@@ -105,7 +105,7 @@ impl Registry {
     /// the object does not exist; it runs again when the commit is retried.
     pub(crate) async fn change(
         &self,
-        change: &ObjectChange<'_>,
+        change: &ObjectUpdate<'_>,
         dry_run: bool,
         produce: impl Fn(Option<&Tree>) -> Result<DecodedObject, Refusal> + Send + Sync,
     ) -> Result<Changed, Refusal> {
@@ -120,11 +120,11 @@ impl Registry {
     fn create_in(
         &self,
         txn: &mut Txn,
-        change: &ObjectChange<'_>,
+        change: &ObjectUpdate<'_>,
         dry_run: bool,
         produce: &impl Fn(Option<&Tree>) -> Result<DecodedObject, Refusal>,
     ) -> Result<Changed, Refusal> {
-        let ObjectChange { target, write, .. } = change;
+        let ObjectUpdate { target, write, .. } = change;
         let DecodedObject {
             tree: mut object,
             mut warnings,
@@ -162,7 +162,7 @@ impl Registry {
     fn change_in(
         &self,
         txn: &mut Txn,
-        change: &ObjectChange<'_>,
+        change: &ObjectUpdate<'_>,
         dry_run: bool,
         found: &Record,
         produce: &impl Fn(Option<&Tree>) -> Result<DecodedObject, Refusal>,
@@ -268,7 +268,7 @@ fn is_released(target: &Target, new: &Tree, old: &Tree) -> bool {
 
 /// Returns true when the change may create its object: apply may for every kind, PUT for the kinds
 /// where upstream's does.
-fn may_create(change: &ObjectChange<'_>) -> bool {
+fn may_create(change: &ObjectUpdate<'_>) -> bool {
     let allowed = match change.origin {
         Origin::Put => change.target.rules.allow_create_on_update(),
         Origin::Patch => false,
@@ -297,7 +297,7 @@ pub(crate) fn check_name(target: &Target, object: &Tree) -> Result<(), Refusal> 
 }
 
 /// Checks that uid and resource version of the new state, where given, are those of the object.
-fn check_identity(change: &ObjectChange<'_>, new: &mut Tree, old: &Tree) -> Result<(), Refusal> {
+fn check_identity(change: &ObjectUpdate<'_>, new: &mut Tree, old: &Tree) -> Result<(), Refusal> {
     let target = change.target;
     check_name(target, new)?;
     let (uid, found) = (object::meta_text(new, "uid"), object::meta_text(old, "uid"));
@@ -311,7 +311,7 @@ fn check_identity(change: &ObjectChange<'_>, new: &mut Tree, old: &Tree) -> Resu
     )
 }
 
-fn check_version(change: &ObjectChange<'_>, asked: &str, found: &str) -> Result<(), Refusal> {
+fn check_version(change: &ObjectUpdate<'_>, asked: &str, found: &str) -> Result<(), Refusal> {
     let target = change.target;
     if asked == found {
         return Ok(());

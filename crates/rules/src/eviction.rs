@@ -100,7 +100,7 @@ pub enum Outcome {
     /// in `disruptedPods`.
     Charged,
     /// Refused; nothing is written.
-    Refused(Refusal),
+    Refused(EvictionRefusal),
 }
 
 /// Why budgets have no say.
@@ -125,7 +125,7 @@ pub enum Unhealthy {
 
 /// Why an eviction is refused. The numbers are the HTTP codes of the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum EvictionRefusal {
     /// 500: more than one budget selects the pod.
     MultipleBudgets,
     /// 429 with a time to come back: the disruption controller has not observed the budget's spec.
@@ -152,7 +152,7 @@ pub fn decide(pod: &PodState, budgets: impl IntoIterator<Item = BudgetState>) ->
         return Outcome::Unprotected;
     };
     if budgets.next().is_some() {
-        return Outcome::Refused(Refusal::MultipleBudgets);
+        return Outcome::Refused(EvictionRefusal::MultipleBudgets);
     }
     if !pod.ready {
         // An unready pod disrupts nobody who is served now, but a budget below its demand may be
@@ -181,15 +181,15 @@ fn bypass(pod: &PodState) -> Option<Bypass> {
 }
 
 /// Returns why the budget cannot pay, if it cannot.
-fn refusal(budget: &BudgetState) -> Option<Refusal> {
+fn refusal(budget: &BudgetState) -> Option<EvictionRefusal> {
     if !budget.observed {
-        Some(Refusal::NotObserved)
+        Some(EvictionRefusal::NotObserved)
     } else if budget.disruptions_allowed < 0 {
-        Some(Refusal::NegativeAllowance)
+        Some(EvictionRefusal::NegativeAllowance)
     } else if budget.disrupted_pods > MAX_DISRUPTED_PODS {
-        Some(Refusal::TooManyDisruptedPods)
+        Some(EvictionRefusal::TooManyDisruptedPods)
     } else if budget.disruptions_allowed == 0 {
-        Some(Refusal::NoneAllowed)
+        Some(EvictionRefusal::NoneAllowed)
     } else {
         None
     }
@@ -260,7 +260,7 @@ mod tests {
             check(
                 pod,
                 &[budget(0, 2, 2)],
-                Outcome::Refused(Refusal::NoneAllowed),
+                Outcome::Refused(EvictionRefusal::NoneAllowed),
             );
         }
     }
@@ -282,8 +282,16 @@ mod tests {
     #[test]
     fn two_budgets_are_refused_whatever_they_allow() {
         let both = [budget(1, 2, 1), budget(1, 2, 1)];
-        check(READY, &both, Outcome::Refused(Refusal::MultipleBudgets));
-        check(UNREADY, &both, Outcome::Refused(Refusal::MultipleBudgets));
+        check(
+            READY,
+            &both,
+            Outcome::Refused(EvictionRefusal::MultipleBudgets),
+        );
+        check(
+            UNREADY,
+            &both,
+            Outcome::Refused(EvictionRefusal::MultipleBudgets),
+        );
     }
 
     #[test]
@@ -301,13 +309,13 @@ mod tests {
         check(
             UNREADY,
             &[budget(0, 1, 2)],
-            Outcome::Refused(Refusal::NoneAllowed),
+            Outcome::Refused(EvictionRefusal::NoneAllowed),
         );
         // A budget that wants nothing is not a satisfied one.
         check(
             UNREADY,
             &[budget(0, 0, 0)],
-            Outcome::Refused(Refusal::NoneAllowed),
+            Outcome::Refused(EvictionRefusal::NoneAllowed),
         );
     }
 
@@ -322,7 +330,11 @@ mod tests {
             &[always],
             Outcome::Uncharged(Unhealthy::AlwaysAllowed),
         );
-        check(READY, &[always], Outcome::Refused(Refusal::NoneAllowed));
+        check(
+            READY,
+            &[always],
+            Outcome::Refused(EvictionRefusal::NoneAllowed),
+        );
     }
 
     #[test]
@@ -336,7 +348,11 @@ mod tests {
             &[stale],
             Outcome::Uncharged(Unhealthy::BudgetSatisfied),
         );
-        check(READY, &[stale], Outcome::Refused(Refusal::NotObserved));
+        check(
+            READY,
+            &[stale],
+            Outcome::Refused(EvictionRefusal::NotObserved),
+        );
     }
 
     #[test]
@@ -348,7 +364,7 @@ mod tests {
         check(
             READY,
             &[full],
-            Outcome::Refused(Refusal::TooManyDisruptedPods),
+            Outcome::Refused(EvictionRefusal::TooManyDisruptedPods),
         );
         let negative = BudgetState {
             disruptions_allowed: -1,
@@ -357,13 +373,17 @@ mod tests {
         check(
             READY,
             &[negative],
-            Outcome::Refused(Refusal::NegativeAllowance),
+            Outcome::Refused(EvictionRefusal::NegativeAllowance),
         );
         let stale = BudgetState {
             observed: false,
             ..negative
         };
-        check(READY, &[stale], Outcome::Refused(Refusal::NotObserved));
+        check(
+            READY,
+            &[stale],
+            Outcome::Refused(EvictionRefusal::NotObserved),
+        );
         let just_fits = BudgetState {
             disrupted_pods: MAX_DISRUPTED_PODS,
             ..budget(1, 3, 2)

@@ -4,7 +4,7 @@
 use kinds::Tree;
 use kinds::status::{FieldError, GroupResource, Status};
 use kinds::tree::json;
-use registry::request::{Body, BodyForm, Refusal, User};
+use registry::request::{BodyForm, Refusal, RequestBody, User};
 
 use crate::auth::{AUDIENCE, Authenticated};
 use crate::authorize::{AccessRequest, AccessTarget};
@@ -26,7 +26,7 @@ pub(crate) async fn answer(
     user: &User,
     route: &Route,
     namespace: &str,
-    body: &Body,
+    body: &RequestBody,
 ) -> Result<Vec<u8>, Refusal> {
     let ty = route.resource.ty;
     let kind = route.resource.kind.as_str();

@@ -102,6 +102,8 @@ fn matches(text: &str, lower: &str, rule: &PhraseRule) -> Vec<usize> {
                 text[..at].trim().is_empty() && text.starts_with(char::is_uppercase)
             }
         })
+        // `None` is a value of many fields of Kubernetes.
+        .filter(|&at| !text[at..at + phrase.len()].ends_with("None"))
         .filter(|&at| {
             let after = lower[at + phrase.len()..].trim_start();
             !rule

@@ -151,7 +151,7 @@ fn resize(
     let same = replicas_of(set) == replicas;
     (!(same && annotated)).then(|| {
         DeploymentAction::Change(ReplicaSetChange {
-            annotations: annotations,
+            annotations,
             ..change(set, replicas)
         })
     })
@@ -183,7 +183,7 @@ fn sync_revision(deployment: &Deployment, sets: &ReplicaSets) -> Vec<DeploymentA
         return Vec::new();
     }
     vec![DeploymentAction::Change(ReplicaSetChange {
-        annotations: annotations,
+        annotations,
         min_ready_seconds: Some(min_ready),
         ..change
     })]

@@ -8,7 +8,7 @@ use super::tests::{service, web};
 use super::*;
 
 /// (ready, terminating, has an address, its node is known)
-type Backend = (bool, bool, bool, bool);
+type EndpointBackend = (bool, bool, bool, bool);
 
 fn addresses(list: Option<&Vec<EndpointAddress>>) -> Vec<String> {
     list.into_iter()
@@ -17,7 +17,7 @@ fn addresses(list: Option<&Vec<EndpointAddress>>) -> Vec<String> {
         .collect()
 }
 
-fn check_endpoints(backends: &[Backend], publishes: bool) {
+fn check_endpoints(backends: &[EndpointBackend], publishes: bool) {
     let mut service = service();
     if let Some(spec) = &mut service.spec {
         spec.publish_not_ready_addresses = Some(publishes);
@@ -80,7 +80,7 @@ fn check_endpoints(backends: &[Backend], publishes: bool) {
 proptest! {
     #[test]
     fn each_ready_pod_is_an_address_and_no_terminating_one_is(
-        backends in proptest::collection::vec(any::<Backend>(), 0..20),
+        backends in proptest::collection::vec(any::<EndpointBackend>(), 0..20),
         publishes in any::<bool>(),
     ) {
         check_endpoints(&backends, publishes);

@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn pods_are_deleted_in_the_order_of_their_rank() {
-        let changes: [(&str, fn(&mut Value)); 8] = [
+        type Change = (&'static str, fn(&mut Value));
+        let changes: [Change; 8] = [
             ("not placed", |pod| pod["spec"]["nodeName"] = json!(null)),
             ("pending", |pod| pod["status"]["phase"] = json!("Pending")),
             ("unknown", |pod| pod["status"]["phase"] = json!("Unknown")),

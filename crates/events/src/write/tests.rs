@@ -62,8 +62,7 @@ async fn requests(codes: &[u16], record: impl FnOnce(&EventBroadcaster)) -> Vec<
     record(&broadcaster);
     drop(broadcaster);
     writer.run(CancellationToken::new()).await;
-    let calls = calls.lock().expect("lock").clone();
-    calls
+    calls.lock().expect("lock").clone()
 }
 
 fn pod() -> Pod {

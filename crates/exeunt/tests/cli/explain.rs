@@ -233,7 +233,7 @@ async fn explain_agrees_with_the_server_about_a_refused_eviction() {
     let (code, report, _) = explain(&["node/node-1", "--ask=false"]);
     assert_eq!(
         (code, report.lines().next()),
-        (Some(0), Some("node-1 has 1 pod: 1 cannot")),
+        (Some(0), Some("node-1 has 1 pod: 1 cannot be evicted now")),
         "{report}"
     );
     let (code, report, stderr) = explain(&["web", "--as", "nobody"]);

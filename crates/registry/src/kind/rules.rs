@@ -124,7 +124,7 @@ impl Rules {
         self.strategy.prepare_update(context, new, old);
         if context.subresource != "status"
             && self.strategy.has_generation()
-            && self.strategy.raises_generation(&self.resource.ty, new, old)
+            && self.strategy.raises_generation(self.resource.ty, new, old)
         {
             meta::raise_generation(new, old);
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::outcome::Outcome;
+use super::outcome::EvictionOutcome;
 
 /// The maximum number of pairs of namespace and budget with a series of their own. Further pairs
 /// share one series.
@@ -24,7 +24,7 @@ const MAX_RETRY_GAP: Duration = Duration::from_secs(60);
 /// The counters of one budget.
 #[derive(Debug, Default)]
 pub(super) struct Series {
-    outcomes: [AtomicU64; Outcome::ALL.len()],
+    outcomes: [AtomicU64; EvictionOutcome::ALL.len()],
     /// The time of the last refusal in milliseconds since the start, plus one. It is 0 if there was
     /// no refusal since the last granted eviction.
     last_refusal: AtomicU64,
@@ -32,7 +32,7 @@ pub(super) struct Series {
 }
 
 impl Series {
-    fn count(&self, outcome: Outcome, now_ms: u64) {
+    fn count(&self, outcome: EvictionOutcome, now_ms: u64) {
         self.outcomes[outcome as usize].fetch_add(1, Ordering::Relaxed);
         if outcome.is_blocked() {
             let before = self.last_refusal.swap(now_ms + 1, Ordering::Relaxed);
@@ -40,13 +40,13 @@ impl Series {
             if before > 0 && u128::from(gap) <= MAX_RETRY_GAP.as_millis() {
                 self.blocked_ms.fetch_add(gap, Ordering::Relaxed);
             }
-        } else if outcome == Outcome::Allowed {
+        } else if outcome == EvictionOutcome::Allowed {
             self.last_refusal.store(0, Ordering::Relaxed);
         }
     }
 
     /// Returns the number of evictions with this outcome.
-    pub(super) fn of(&self, outcome: Outcome) -> u64 {
+    pub(super) fn of(&self, outcome: EvictionOutcome) -> u64 {
         self.outcomes[outcome as usize].load(Ordering::Relaxed)
     }
 
@@ -84,7 +84,13 @@ impl Default for Counts {
 
 impl Counts {
     /// Counts an eviction that was answered at `now`.
-    pub(super) fn count(&self, namespace: &str, budget: &str, outcome: Outcome, now: Instant) {
+    pub(super) fn count(
+        &self,
+        namespace: &str,
+        budget: &str,
+        outcome: EvictionOutcome,
+        now: Instant,
+    ) {
         let now_ms =
             u64::try_from(now.duration_since(self.start).as_millis()).unwrap_or(u64::MAX - 1);
         self.series_of(namespace, budget).count(outcome, now_ms);
@@ -150,24 +156,24 @@ mod tests {
             counts.count(
                 "shop",
                 &format!("b{number}"),
-                Outcome::Allowed,
+                EvictionOutcome::Allowed,
                 Instant::now(),
             );
         }
-        counts.count("shop", "b0", Outcome::Allowed, Instant::now());
+        counts.count("shop", "b0", EvictionOutcome::Allowed, Instant::now());
         let all = counts.all();
         assert_eq!(all.len(), MAX_SERIES + 1);
         let of = |name: &str| {
             all.iter()
                 .find(|(_, budget, _)| budget == name)
-                .map(|(_, _, series)| series.of(Outcome::Allowed))
+                .map(|(_, _, series)| series.of(EvictionOutcome::Allowed))
         };
         assert_eq!((of("b0"), of(OTHER)), (Some(2), Some(MAX_SERIES as u64)));
     }
 
     #[test]
     fn budget_is_blocked_between_consecutive_refusals() {
-        use Outcome::{Allowed, Budget, DryRun, NotFound};
+        use EvictionOutcome::{Allowed, Budget, DryRun, NotFound};
         for (history, seconds) in [
             (&[(Budget, 0)][..], 0),
             (&[(Budget, 0), (Budget, 5), (Budget, 10)], 10),

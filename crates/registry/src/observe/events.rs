@@ -12,10 +12,10 @@ use std::sync::Arc;
 use store::Record;
 
 use super::pending::{RefusalEvent, Subject};
-use super::{Observation, Observer, reason};
+use super::{EvictionObservation, Observer, reason};
 use crate::key;
 use crate::request::{
-    Body, BodyForm, PatchKind, Refusal, Reply, Request, User, Verb, WriteOptions,
+    BodyForm, PatchKind, Refusal, Reply, Request, RequestBody, User, Verb, WriteOptions,
 };
 use crate::resource::ResourceRef;
 use crate::target::Target;
@@ -36,7 +36,7 @@ impl Observer {
     pub(super) fn record_refusal(
         &self,
         target: &Target,
-        observation: &Observation,
+        observation: &EvictionObservation,
         refused: &Status,
     ) {
         let Some(pod) = observation
@@ -79,7 +79,7 @@ impl Observer {
 
 /// Returns the reason of the refusal. Adds the names of the budgets if there is more than one,
 /// because the answer does not name them then.
-fn why(observation: &Observation, refused: &Status) -> String {
+fn why(observation: &EvictionObservation, refused: &Status) -> String {
     let reason = reason(refused);
     if observation.budgets.len() < 2 {
         reason
@@ -140,7 +140,7 @@ impl Registry {
             &event.subject.name,
             &self.entropy().suffix(SUFFIX_CHARACTERS),
         );
-        let body = Body {
+        let body = RequestBody {
             bytes: Bytes::from(render_event(event, &name).to_string()),
             form: BodyForm::Json,
         };

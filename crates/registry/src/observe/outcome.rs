@@ -2,14 +2,14 @@
 
 use kinds::status::Status;
 
-use super::Observation;
+use super::EvictionObservation;
 use crate::facts::BudgetFacts;
 use crate::record;
 use crate::resource::ResourceRef;
 
-/// The outcome of an eviction. The order of the variants is that of [`Outcome::ALL`].
+/// The outcome of an eviction. The order of the variants is that of [`EvictionOutcome::ALL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum EvictionOutcome {
     /// The eviction was granted: the pod is deleted.
     Allowed,
     /// The budget allows no disruption, or its status is invalid.
@@ -32,7 +32,7 @@ pub(super) enum Outcome {
     Failed,
 }
 
-impl Outcome {
+impl EvictionOutcome {
     /// All variants, in their order.
     pub(super) const ALL: [Self; 10] = [
         Self::Allowed,
@@ -74,30 +74,30 @@ impl Outcome {
 
 /// Returns the outcome of an eviction that read these objects. `refused` is the status of the
 /// refusal, or `None` if the eviction was granted.
-pub(super) fn of(observation: &Observation, refused: Option<&Status>) -> Outcome {
+pub(super) fn of(observation: &EvictionObservation, refused: Option<&Status>) -> EvictionOutcome {
     let Some(refused) = refused else {
         return if observation.dry_run {
-            Outcome::DryRun
+            EvictionOutcome::DryRun
         } else {
-            Outcome::Allowed
+            EvictionOutcome::Allowed
         };
     };
     if observation.dry_run {
-        return Outcome::DryRun;
+        return EvictionOutcome::DryRun;
     }
     match (refused.code, observation.budgets.len()) {
-        (404, _) => Outcome::NotFound,
-        (409, _) => Outcome::Conflict,
+        (404, _) => EvictionOutcome::NotFound,
+        (409, _) => EvictionOutcome::Conflict,
         (429, _) => of_budget(observation, refused),
-        (403, 1) => Outcome::Budget,
-        (500, 2..) if refused.reason.is_empty() => Outcome::MultiplePdb,
-        (400..=499, _) => Outcome::Invalid,
-        _ => Outcome::Failed,
+        (403, 1) => EvictionOutcome::Budget,
+        (500, 2..) if refused.reason.is_empty() => EvictionOutcome::MultiplePdb,
+        (400..=499, _) => EvictionOutcome::Invalid,
+        _ => EvictionOutcome::Failed,
     }
 }
 
 /// Returns the outcome of an eviction that was refused with code 429.
-fn of_budget(observation: &Observation, refused: &Status) -> Outcome {
+fn of_budget(observation: &EvictionObservation, refused: &Status) -> EvictionOutcome {
     let Some(details) = refused.details.as_ref().filter(|details| {
         details
             .causes
@@ -105,10 +105,10 @@ fn of_budget(observation: &Observation, refused: &Status) -> Outcome {
             .any(|cause| cause.reason == "DisruptionBudget")
     }) else {
         // Without this cause, the 429 comes from an overloaded store, not from a budget.
-        return Outcome::Failed;
+        return EvictionOutcome::Failed;
     };
     if details.retry_after_seconds > 0 {
-        return Outcome::Processing;
+        return EvictionOutcome::Processing;
     }
     let budgets = ResourceRef::built_in("policy", "v1", "poddisruptionbudgets");
     let failed = observation.budgets.iter().any(|budget| {
@@ -120,9 +120,9 @@ fn of_budget(observation: &Observation, refused: &Status) -> Outcome {
             .is_some_and(|found| found.reason == "SyncFailed")
     });
     if failed {
-        Outcome::SyncFailed
+        EvictionOutcome::SyncFailed
     } else {
-        Outcome::Budget
+        EvictionOutcome::Budget
     }
 }
 
@@ -132,34 +132,34 @@ mod tests {
 
     #[test]
     fn all_lists_the_variants_in_their_order() {
-        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
+        for (index, outcome) in EvictionOutcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, index, "{outcome:?}");
         }
     }
 
     #[test]
     fn answers_without_a_budget_map_to_outcomes() {
-        let dry = Observation {
+        let dry = EvictionObservation {
             dry_run: true,
-            ..Observation::default()
+            ..EvictionObservation::default()
         };
         let busy = Status::too_many_requests("busy", Vec::new(), 1);
         for (observation, refused, expected) in [
-            (Observation::default(), None, "allowed"),
+            (EvictionObservation::default(), None, "allowed"),
             (dry, Some(busy.clone()), "dry_run"),
-            (Observation::default(), Some(busy), "failed"),
+            (EvictionObservation::default(), Some(busy), "failed"),
             (
-                Observation::default(),
+                EvictionObservation::default(),
                 Some(Status::bad_request("no")),
                 "invalid",
             ),
             (
-                Observation::default(),
+                EvictionObservation::default(),
                 Some(Status::untyped("no")),
                 "failed",
             ),
             (
-                Observation::default(),
+                EvictionObservation::default(),
                 Some(Status::unavailable("no")),
                 "failed",
             ),

@@ -9,7 +9,7 @@
 //!   refusals do not cause a thousand writes that compete with evictions.
 //!
 //! This module does not know the API object `Event` or the store. `events` writes what
-//! [`PendingEvents::next`] returns.
+//! [`PendingRefusals::next`] returns.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// The maximum number of events held at the same time. Refusals with further keys are only
-/// counted, see [`PendingEvents::dropped`].
+/// counted, see [`PendingRefusals::dropped`].
 const MAX_PENDING: usize = 1024;
 /// The minimum time between two writes of one event.
 const MIN_WRITE_GAP: Duration = Duration::from_secs(10);
@@ -62,7 +62,7 @@ pub(super) struct RefusalEvent {
 }
 
 #[derive(Debug)]
-struct PendingEvent {
+struct PendingRefusal {
     event: RefusalEvent,
     /// The count in the last write; 0 before the first write.
     written_count: u32,
@@ -70,7 +70,7 @@ struct PendingEvent {
     next_write: Instant,
 }
 
-impl PendingEvent {
+impl PendingRefusal {
     /// Returns the time at which the event is to be written or, if it has no unwritten refusals,
     /// dropped.
     fn due(&self) -> Instant {
@@ -84,8 +84,8 @@ impl PendingEvent {
 
 /// A bounded, rate-limited queue of events about refused evictions, with one entry per key.
 #[derive(Debug, Default)]
-pub(super) struct PendingEvents {
-    by_key: Mutex<HashMap<String, PendingEvent>>,
+pub(super) struct PendingRefusals {
+    by_key: Mutex<HashMap<String, PendingRefusal>>,
     /// The time from which the credit of the token bucket counts: each [`REFILL_INTERVAL`] since
     /// then pays for one write. `None` before the first write, when the credit is [`MAX_CREDIT`].
     credit_since: Mutex<Option<Instant>>,
@@ -93,7 +93,7 @@ pub(super) struct PendingEvents {
     dropped: AtomicU64,
 }
 
-impl PendingEvents {
+impl PendingRefusals {
     /// Records a refusal under this key. Calls `subject` and `message` only when their values are
     /// used. Counts the refusal as dropped if the queue is full.
     pub(super) fn record(
@@ -125,7 +125,7 @@ impl PendingEvents {
             };
             pending.insert(
                 key,
-                PendingEvent {
+                PendingRefusal {
                     event,
                     written_count: 0,
                     last_refusal: refused_at,
@@ -171,7 +171,7 @@ impl PendingEvents {
             return (Vec::new(), Some(now + (REFILL_INTERVAL - credit)));
         }
         pending.retain(|_, entry| entry.event.count > entry.written_count || entry.due() > now);
-        let mut due: Vec<&mut PendingEvent> = pending
+        let mut due: Vec<&mut PendingRefusal> = pending
             .values_mut()
             .filter(|entry| entry.due() <= now)
             .collect();
@@ -189,7 +189,7 @@ impl PendingEvents {
             taken.push(entry.event.clone());
         }
         *credit_since = now.checked_sub(left);
-        let next = pending.values().map(PendingEvent::due).min();
+        let next = pending.values().map(PendingRefusal::due).min();
         (
             taken,
             next.map(|next| next.max(now + REFILL_INTERVAL.saturating_sub(left))),
@@ -220,7 +220,7 @@ impl PendingEvents {
 mod tests {
     use super::*;
 
-    fn record(pending: &PendingEvents, key: &str) {
+    fn record(pending: &PendingRefusals, key: &str) {
         let subject = || Subject {
             api_version: "v1",
             kind: "Pod",
@@ -234,7 +234,7 @@ mod tests {
     }
 
     /// Takes the events that are due now; returns their keys and counts.
-    fn take(pending: &PendingEvents) -> Vec<(String, u32)> {
+    fn take(pending: &PendingRefusals) -> Vec<(String, u32)> {
         pending
             .take_due(Instant::now())
             .0
@@ -245,7 +245,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn first_refusal_is_written_at_once_and_later_ones_together() {
-        let pending = PendingEvents::default();
+        let pending = PendingRefusals::default();
         record(&pending, "a");
         assert_eq!(take(&pending), [("a".to_owned(), 1)]);
         for _ in 0..5 {
@@ -260,7 +260,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn refusal_after_a_long_pause_starts_a_new_event() {
-        let pending = PendingEvents::default();
+        let pending = PendingRefusals::default();
         record(&pending, "a");
         assert_eq!(take(&pending).len(), 1);
         tokio::time::advance(FORGET_AFTER).await;
@@ -271,7 +271,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn writes_of_many_subjects_are_rate_limited_and_in_order() {
-        let pending = PendingEvents::default();
+        let pending = PendingRefusals::default();
         for number in 0..BURST + 3 {
             record(&pending, &format!("{number:04}"));
         }
@@ -299,7 +299,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn number_of_pending_events_is_bounded() {
-        let pending = PendingEvents::default();
+        let pending = PendingRefusals::default();
         for number in 0..MAX_PENDING + 3 {
             record(&pending, &number.to_string());
         }

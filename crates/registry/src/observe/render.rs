@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use kinds::Tree;
 
-use super::outcome::Outcome;
+use super::outcome::EvictionOutcome;
 use crate::{Registry, key, object, record, tree};
 
 const WRITE_CANNOT_FAIL: &str = "writing to a String cannot fail";
@@ -58,7 +58,7 @@ impl Registry {
              # TYPE {name} counter"
         )?;
         for (namespace, budget, series) in &all {
-            for outcome in Outcome::ALL {
+            for outcome in EvictionOutcome::ALL {
                 let count = series.of(outcome);
                 if count > 0 {
                     let labels = format!(
@@ -156,7 +156,7 @@ impl Registry {
 
 /// Returns true if the budget of this series has refused an eviction.
 fn is_blocking(series: &super::counts::Series) -> bool {
-    Outcome::ALL
+    EvictionOutcome::ALL
         .into_iter()
         .any(|outcome| outcome.is_blocked() && series.of(outcome) > 0)
 }

@@ -13,7 +13,7 @@ use crate::managers::Author;
 use crate::request::{DecodedObject, Refusal, Reply, WriteOptions};
 use crate::resource::ResourceRef;
 use crate::target::Target;
-use crate::update::{ObjectChange, Origin};
+use crate::update::{ObjectUpdate, Origin};
 use crate::{Registry, body, convert, create, object, options, tree, update};
 
 impl Registry {
@@ -31,7 +31,7 @@ impl Registry {
             warnings,
         } = parse(&bytes, &target, ExpectedKind::of(&target.resource))?;
         keep_written_parts(&mut applied, &target.resource, subresource);
-        let change = ObjectChange {
+        let change = ObjectUpdate {
             target: &target,
             subresource,
             has_managers: true,
@@ -53,7 +53,7 @@ impl Registry {
 fn produce(
     applied: &Tree,
     old: Option<&Tree>,
-    change: &ObjectChange<'_>,
+    change: &ObjectUpdate<'_>,
 ) -> Result<DecodedObject, Refusal> {
     let target = change.target;
     let live = match old {

@@ -6,7 +6,7 @@ use kinds::tree::json;
 use store::Txn;
 
 use crate::body::{self, ExpectedKind};
-use crate::request::{Body, Refusal, Reply, WriteOptions};
+use crate::request::{Refusal, Reply, RequestBody, WriteOptions};
 use crate::resource::ResourceRef;
 use crate::target::Target;
 use crate::{Registry, admission, create, object, options, record, tree};
@@ -16,7 +16,7 @@ impl Registry {
     pub(crate) async fn bind(
         &self,
         target: Target,
-        body: Body,
+        body: RequestBody,
         write: WriteOptions,
     ) -> Result<Reply, Refusal> {
         let dry_run = options::dry_run(&write, "CreateOptions")?;

@@ -1,11 +1,10 @@
 //! `POST pods/{name}/eviction`, from the body to the answer.
 //!
-//! The steps: decode the body, find the budgets that select the pod, decide ([`decide`]), and write
-//! everything in one atomic commit. The budget's `disruptionsAllowed` falls by one, the pod gets
-//! the
-//! condition `DisruptionTarget`, and is deleted like any other pod. Watchers see these writes in
-//! this
-//! order; readers see all of them or none. A refused or failed eviction writes nothing.
+//! The steps: decode the body, find the budgets that select the pod, decide ([`decide()`]), and
+//! write everything in one atomic commit. The budget's `disruptionsAllowed` falls by one, the pod
+//! gets the condition `DisruptionTarget`, and is deleted like any other pod. Watchers see these
+//! writes in this order; readers see all of them or none. A refused or failed eviction writes
+//! nothing.
 //!
 //! Read next: `rules::eviction` for the rule, `eviction/decide.rs` for the answers,
 //! `eviction/apply.rs` for the writes.
@@ -26,9 +25,9 @@ pub use decide::{Decision, Preconditions, decide};
 use crate::body::{self, ExpectedKind};
 use crate::delete::{self, Deletion};
 use crate::facts::{BudgetFacts, PodFacts};
-use crate::observe::Observation;
+use crate::observe::EvictionObservation;
 use crate::record::{self, Facts, Prepared};
-use crate::request::{Body, DeleteOptions, Refusal, Reply, WriteOptions};
+use crate::request::{DeleteOptions, Refusal, Reply, RequestBody, WriteOptions};
 use crate::resource::ResourceRef;
 use crate::target::Target;
 use crate::view::StoreView;
@@ -39,10 +38,10 @@ impl Registry {
     pub(crate) async fn evict(
         &self,
         target: Target,
-        body: Body,
+        body: RequestBody,
         write: WriteOptions,
     ) -> Result<Reply, Refusal> {
-        let mut observation = Observation::default();
+        let mut observation = EvictionObservation::default();
         let evicted = self
             .evict_observed(&target, &body, &write, &mut observation)
             .await;
@@ -53,9 +52,9 @@ impl Registry {
     async fn evict_observed(
         &self,
         target: &Target,
-        body: &Body,
+        body: &RequestBody,
         write: &WriteOptions,
-        observation: &mut Observation,
+        observation: &mut EvictionObservation,
     ) -> Result<Reply, Refusal> {
         options::dry_run(write, "CreateOptions")?;
         let decoded = body::decode(body, expected(target)?, write.field_validation)?;
@@ -76,7 +75,7 @@ impl Registry {
         target: &Target,
         eviction: Tree,
         write: &WriteOptions,
-        observation: &mut Observation,
+        observation: &mut EvictionObservation,
     ) -> Result<(), Refusal> {
         check_namespace(target, &eviction)?;
         admission::namespace::check(&self.store().snapshot(), target)?;
@@ -246,7 +245,7 @@ impl EvictionContext {
     }
 
     /// Records what was read for the metrics and the log line.
-    fn record_in(&self, observation: &mut Observation) {
+    fn record_in(&self, observation: &mut EvictionObservation) {
         observation.pod = Some(self.pod.clone());
         observation.budgets.clone_from(&self.budgets);
     }

@@ -18,12 +18,12 @@ pub struct Column {
     pub description: String,
     /// Clients show columns of priority 0 always, and others in wide output only.
     pub priority: i64,
-    path: Vec<Step>,
+    path: Vec<PathStep>,
 }
 
 /// One step of a path.
 #[derive(Debug, PartialEq)]
-enum Step {
+enum PathStep {
     Member(String),
     Index(i64),
     All,
@@ -67,7 +67,7 @@ pub(crate) fn columns(version: &Tree) -> Vec<Column> {
 
 /// Returns true for a path that [`cell`] supports.
 pub(crate) fn is_path(path: &str) -> bool {
-    !path.is_empty() && !parse(path).contains(&Step::Nowhere)
+    !path.is_empty() && !parse(path).contains(&PathStep::Nowhere)
 }
 
 /// Returns the cell of an object in a column. `age` renders the time since a timestamp, which is in
@@ -105,7 +105,7 @@ fn shown(value: &Tree) -> String {
         .map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn follow<'a>(object: &'a Tree, path: &[Step]) -> Vec<&'a Tree> {
+fn follow<'a>(object: &'a Tree, path: &[PathStep]) -> Vec<&'a Tree> {
     let mut here = vec![object];
     for step in path {
         here = here
@@ -117,10 +117,10 @@ fn follow<'a>(object: &'a Tree, path: &[Step]) -> Vec<&'a Tree> {
     here
 }
 
-fn one_step<'a>(value: &'a Tree, step: &Step) -> Vec<&'a Tree> {
+fn one_step<'a>(value: &'a Tree, step: &PathStep) -> Vec<&'a Tree> {
     match step {
-        Step::Member(name) => value.get(name).into_iter().collect(),
-        Step::Index(index) => {
+        PathStep::Member(name) => value.get(name).into_iter().collect(),
+        PathStep::Index(index) => {
             let Tree::Array(items) = value else {
                 return Vec::new();
             };
@@ -134,12 +134,12 @@ fn one_step<'a>(value: &'a Tree, step: &Step) -> Vec<&'a Tree> {
             };
             at.and_then(|at| items.get(at)).into_iter().collect()
         }
-        Step::All => match value {
+        PathStep::All => match value {
             Tree::Array(items) => items.iter().collect(),
             Tree::Object(members) => members.values().collect(),
             _ => Vec::new(),
         },
-        Step::Where(path, wanted) => {
+        PathStep::Where(path, wanted) => {
             let holds = |item: &&Tree| {
                 path.iter().try_fold(*item, |here, name| here.get(name)) == Some(wanted)
             };
@@ -150,19 +150,19 @@ fn one_step<'a>(value: &'a Tree, step: &Step) -> Vec<&'a Tree> {
                 .filter(holds)
                 .collect()
         }
-        Step::Nowhere => Vec::new(),
+        PathStep::Nowhere => Vec::new(),
     }
 }
 
 /// Parses a path such as `.a.b[0].c[?(@.type=="Ready")]['d.e']`.
-fn parse(path: &str) -> Vec<Step> {
+fn parse(path: &str) -> Vec<PathStep> {
     let mut steps = Vec::new();
     let mut rest = path.trim().trim_start_matches('{').trim_end_matches('}');
     rest = rest.strip_prefix('$').unwrap_or(rest);
     while !rest.is_empty() {
         if let Some(inner) = rest.strip_prefix('[') {
             let Some(end) = closing(inner) else {
-                return vec![Step::Nowhere];
+                return vec![PathStep::Nowhere];
             };
             steps.push(bracket(inner[..end].trim()));
             rest = &inner[end + 1..];
@@ -172,9 +172,9 @@ fn parse(path: &str) -> Vec<Step> {
         let (name, left) = member(inner);
         match name.as_str() {
             "" if left.starts_with('[') => {}
-            "" => return vec![Step::Nowhere],
-            "*" => steps.push(Step::All),
-            _ => steps.push(Step::Member(name)),
+            "" => return vec![PathStep::Nowhere],
+            "*" => steps.push(PathStep::All),
+            _ => steps.push(PathStep::Member(name)),
         }
         rest = left;
     }
@@ -210,32 +210,32 @@ fn member(text: &str) -> (String, &str) {
     (name, "")
 }
 
-fn bracket(text: &str) -> Step {
+fn bracket(text: &str) -> PathStep {
     if text == "*" {
-        return Step::All;
+        return PathStep::All;
     }
     if let Some(name) = unquoted(text) {
-        return Step::Member(name.to_owned());
+        return PathStep::Member(name.to_owned());
     }
     if let Ok(index) = text.parse() {
-        return Step::Index(index);
+        return PathStep::Index(index);
     }
     let condition = text
         .strip_prefix("?(")
         .and_then(|text| text.strip_suffix(')'));
     let Some((path, wanted)) = condition.and_then(|text| text.split_once("==")) else {
-        return Step::Nowhere;
+        return PathStep::Nowhere;
     };
     let Some(path) = path.trim().strip_prefix("@.") else {
-        return Step::Nowhere;
+        return PathStep::Nowhere;
     };
     let wanted = wanted.trim();
     let wanted = match unquoted(wanted) {
         Some(text) => Some(Tree::from(text)),
         None => serde_json::from_str(wanted).ok(),
     };
-    wanted.map_or(Step::Nowhere, |wanted| {
-        Step::Where(path.split('.').map(str::to_owned).collect(), wanted)
+    wanted.map_or(PathStep::Nowhere, |wanted| {
+        PathStep::Where(path.split('.').map(str::to_owned).collect(), wanted)
     })
 }
 

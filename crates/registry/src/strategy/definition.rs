@@ -15,7 +15,7 @@ use super::checks::{Faults, one_of};
 use super::meta::invalid_text;
 use super::path::Path;
 use super::{KindFacts, Strategy, StrategyContext};
-use crate::facts::DefinitionFacts;
+use crate::facts::DefinitionFlags;
 use crate::schema::is_path;
 use crate::tree::{at, carry, entries, fill, flag, list, list_mut, put, take, text};
 
@@ -23,7 +23,7 @@ pub(crate) struct Definition;
 
 impl Strategy for Definition {
     fn facts(&self, object: &Tree) -> Option<KindFacts> {
-        Some(Box::new(DefinitionFacts::of(object)))
+        Some(Box::new(DefinitionFlags::of(object)))
     }
 
     fn default(&self, definition: &mut Tree) {

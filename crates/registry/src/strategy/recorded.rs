@@ -14,7 +14,7 @@ use kinds::tree::json;
 use regex::Regex;
 use store::Store;
 
-use crate::request::{Body, BodyForm, PatchKind, Reply, Request, User, Verb, WriteOptions};
+use crate::request::{BodyForm, PatchKind, Reply, Request, RequestBody, User, Verb, WriteOptions};
 use crate::resource::ResourceRef;
 use crate::tree::{at, list, text};
 use crate::{Options, Registry};
@@ -141,7 +141,7 @@ impl Conversation {
             other => other.to_string().into(),
         };
         let options = WriteOptions::default();
-        let body = Body {
+        let body = RequestBody {
             bytes: bytes.clone(),
             form: BodyForm::Json,
         };

@@ -13,8 +13,7 @@ fn open(allowed: i64) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_granted_eviction_charges_the_budget_sets_the_condition_and_deletes_the_pod_in_this_order()
- {
+async fn a_granted_eviction_charges_the_budget_then_sets_the_condition_then_deletes_the_pod() {
     let world = World::new().await;
     world.pod("p", "Running", true).await;
     world.budget("b", json!({"minAvailable": 2}), open(1)).await;

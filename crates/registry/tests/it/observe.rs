@@ -483,9 +483,9 @@ async fn replicas_that_do_not_exist_yet_count_for_a_budget() {
     .await;
 }
 
-/// The writer of a store with a thread of its own tells watchers before it tells the one who
-/// commits, so that the end of a pod which nothing has to stop is followed before the eviction
-/// knows that it was granted.
+/// A store whose writer has its own thread notifies watchers before it answers the commit, so the
+/// removal of a pod that has nothing to stop is observed before the eviction knows that it was
+/// granted.
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_pod_is_measured_even_if_it_is_observed_before_the_answer() {
     let store = Store::open_threaded(Box::new(MemoryEngine), store::StoreOptions::default())

@@ -8,8 +8,8 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use kinds::status::Status;
 use registry::request::{
-    Body, BodyForm, DeleteOptions, DeleteRequest, ListOptions, PatchKind, Refusal, Reply, Request,
-    User, Verb, WriteOptions,
+    BodyForm, DeleteOptions, DeleteRequest, ListOptions, PatchKind, Refusal, Reply, Request,
+    RequestBody, User, Verb, WriteOptions,
 };
 use registry::{Options, Registry};
 use serde_json::{Value, json};
@@ -280,8 +280,8 @@ fn group_of(plural: &str) -> (&'static str, &'static str) {
     }
 }
 
-pub(crate) fn json_body(body: &Value) -> Body {
-    Body {
+pub(crate) fn json_body(body: &Value) -> RequestBody {
+    RequestBody {
         bytes: Bytes::from(body.to_string()),
         form: BodyForm::Json,
     }

@@ -4,7 +4,7 @@
 use futures::future::try_join_all;
 use kinds::Tree;
 use kinds::tree::json;
-use registry::request::{Body, BodyForm, Refusal, Verb, WriteOptions};
+use registry::request::{BodyForm, Refusal, RequestBody, Verb, WriteOptions};
 
 use super::cache;
 use crate::backend::Backend;
@@ -326,7 +326,7 @@ pub(crate) async fn ensure(backend: &dyn Backend) -> Result<(), Refusal> {
 }
 
 async fn create(backend: &dyn Backend, resource: &str, object: Tree) -> Result<(), Refusal> {
-    let body = Body {
+    let body = RequestBody {
         bytes: object.to_string().into(),
         form: BodyForm::Json,
     };

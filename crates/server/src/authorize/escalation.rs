@@ -123,11 +123,15 @@ fn may(policy: &RbacPolicy, request: &Request, verb: &str, resource: &str, name:
 /// Returns the dry run of a write.
 fn rehearsed(verb: &Verb) -> Verb {
     let mut verb = verb.clone();
-    if let Verb::Create { options, .. } | Verb::Update { options, .. } | Verb::Patch { options, .. } =
-        &mut verb
-        && options.dry_run.is_empty()
-    {
-        options.dry_run = vec!["All".to_owned()];
+    match &mut verb {
+        Verb::Create { options, .. }
+        | Verb::Update { options, .. }
+        | Verb::Patch { options, .. }
+            if options.dry_run.is_empty() =>
+        {
+            options.dry_run = vec!["All".to_owned()];
+        }
+        _ => {}
     }
     verb
 }
@@ -156,7 +160,7 @@ fn render(rule: &PolicyRule) -> String {
 #[cfg(test)]
 mod tests {
     use kinds::tree::json;
-    use registry::request::{Body, BodyForm, WriteOptions};
+    use registry::request::{BodyForm, RequestBody, WriteOptions};
 
     use super::*;
     use crate::testing;
@@ -213,7 +217,7 @@ mod tests {
             namespace: "shop".to_owned(),
             name: String::new(),
             verb: Verb::Create {
-                body: Body {
+                body: RequestBody {
                     bytes: object.to_string().into(),
                     form: BodyForm::Json,
                 },

@@ -62,8 +62,8 @@ pub(crate) fn document(rows: &[ResourceRef], name: &str) -> Option<Tree> {
     let prefix = format!("/{name}");
     let rows_here: Vec<ResourceRef> = rows
         .iter()
-        .cloned()
         .filter(|row| base(row) == prefix)
+        .cloned()
         .collect();
     let mut paths = Map::new();
     for row in &rows_here {

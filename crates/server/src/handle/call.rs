@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 use hyper::upgrade::OnUpgrade;
 use kinds::status::Status;
 use registry::request::{
-    Body as RequestBody, BodyForm, DeleteRequest, PatchKind, Refusal, Reply, Request, User, Verb,
+    BodyForm, DeleteRequest, PatchKind, Refusal, Reply, Request, RequestBody, User, Verb,
 };
 
 use crate::attributes::ResourcePath;
@@ -195,7 +195,7 @@ impl ResourceCall<'_> {
                 Ok(upgrade.respond(futures::stream::iter(messages), self.state.stop.clone()))
             }
             (KubeletReply::Messages(_), None) => {
-                Err(kubelet::no_websocket(self.at.name, &subresource).into())
+                Err(kubelet::no_websocket(self.at.name, subresource).into())
             }
         }
     }

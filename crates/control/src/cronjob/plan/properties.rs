@@ -7,8 +7,10 @@ use serde_json::json;
 
 use super::*;
 
-/// Schedules and the minutes of the day at which they are due.
-const SCHEDULES: [(&str, fn(i64) -> bool); 4] = [
+/// A schedule, and whether it is due at a minute of the day.
+type DueSchedule = (&'static str, fn(i64) -> bool);
+
+const SCHEDULES: [DueSchedule; 4] = [
     ("* * * * *", |_| true),
     ("*/5 * * * *", |minute| minute % 5 == 0),
     ("7 * * * *", |minute| minute % 60 == 7),
@@ -25,21 +27,21 @@ fn at(second: i64) -> Timestamp {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Shape {
+struct ScheduleShape {
     schedule: usize,
     deadline: Option<i64>,
     policy: &'static str,
 }
 
 /// The due seconds in `(since, now]`, one after the other.
-fn due_seconds(shape: Shape, since: i64, now: i64) -> Vec<i64> {
+fn due_seconds(shape: ScheduleShape, since: i64, now: i64) -> Vec<i64> {
     (since.div_euclid(60) + 1..=now.div_euclid(60))
         .filter(|minute| SCHEDULES[shape.schedule].1(minute.rem_euclid(DAY_MINUTES)))
         .map(|minute| minute * 60)
         .collect()
 }
 
-fn cron_job(shape: Shape, status: CronJobStatus) -> CronJob {
+fn cron_job(shape: ScheduleShape, status: CronJobStatus) -> CronJob {
     let tree = json!({
         "metadata": {"name": "c", "namespace": "n", "uid": "c-1",
             "creationTimestamp": at(0).to_string()},
@@ -55,17 +57,17 @@ fn cron_job(shape: Shape, status: CronJobStatus) -> CronJob {
     cron_job
 }
 
-fn shape() -> impl Strategy<Value = Shape> {
+fn shape() -> impl Strategy<Value = ScheduleShape> {
     let deadline = prop_oneof![Just(None), (0..4000_i64).prop_map(Some)];
     let policy = prop_oneof![Just("Allow"), Just("Forbid"), Just("Replace")];
-    (0..SCHEDULES.len(), deadline, policy).prop_map(|(schedule, deadline, policy)| Shape {
+    (0..SCHEDULES.len(), deadline, policy).prop_map(|(schedule, deadline, policy)| ScheduleShape {
         schedule,
         deadline,
         policy,
     })
 }
 
-fn check_starts(shape: Shape, looks: Vec<(i64, bool)>) {
+fn check_starts(shape: ScheduleShape, looks: Vec<(i64, bool)>) {
     let mut status = CronJobStatus::default();
     let mut jobs: Vec<Arc<Job>> = Vec::new();
     let mut started = BTreeSet::new();

@@ -10,7 +10,7 @@ use crate::pods::tests::pod;
 
 /// A name and what is known about it.
 #[derive(Clone, Debug)]
-struct Slot {
+struct PodSlot {
     /// Ready and terminating; none when there is no pod of this name.
     pod: Option<(bool, bool)>,
     /// The age of the entry in seconds.
@@ -34,7 +34,7 @@ fn to_pod(number: usize, (ready, terminating): (bool, bool)) -> Arc<Pod> {
     })))
 }
 
-fn budget(slots: &[Slot]) -> PodDisruptionBudget {
+fn budget(slots: &[PodSlot]) -> PodDisruptionBudget {
     let entries: serde_json::Map<String, serde_json::Value> = slots
         .iter()
         .enumerate()
@@ -54,7 +54,7 @@ fn budget(slots: &[Slot]) -> PodDisruptionBudget {
     .expect("a budget")
 }
 
-fn slot() -> impl Strategy<Value = Slot> {
+fn slot() -> impl Strategy<Value = PodSlot> {
     let pod = prop_oneof![4 => any::<(bool, bool)>().prop_map(Some), 1 => Just(None)];
     let age = prop_oneof![
         0..=DELETION_SECONDS * 2,
@@ -62,7 +62,7 @@ fn slot() -> impl Strategy<Value = Slot> {
         Just(DELETION_SECONDS - 1)
     ];
     (pod, proptest::option::of(age), any::<bool>(), any::<bool>()).prop_map(
-        |(pod, entry, unsettled, fulfilled)| Slot {
+        |(pod, entry, unsettled, fulfilled)| PodSlot {
             pod,
             entry,
             unsettled: unsettled && entry.is_some() && !fulfilled,
@@ -72,20 +72,20 @@ fn slot() -> impl Strategy<Value = Slot> {
 }
 
 /// Whether the entry of this slot still stands for an eviction that has not happened.
-fn holds(slot: &Slot) -> bool {
+fn holds(slot: &PodSlot) -> bool {
     let stands = slot.pod.is_some_and(|(_, terminating)| !terminating);
     slot.entry.is_some_and(|age| age < DELETION_SECONDS)
         && !slot.fulfilled
         && (stands || slot.unsettled)
 }
 
-fn check_counts(slots: &[Slot], demand: Demand) {
+fn check_counts(slots: &[PodSlot], demand: Demand) {
     let pods: Vec<_> = slots
         .iter()
         .enumerate()
         .filter_map(|(number, slot)| Some(to_pod(number, slot.pod?)))
         .collect();
-    let names = |wanted: fn(&Slot) -> bool| -> BTreeSet<String> {
+    let names = |wanted: fn(&PodSlot) -> bool| -> BTreeSet<String> {
         let chosen = slots.iter().enumerate().filter(|(_, slot)| wanted(slot));
         chosen.map(|(number, _)| format!("p{number}")).collect()
     };

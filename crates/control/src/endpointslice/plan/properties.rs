@@ -10,7 +10,7 @@ use crate::pods::tests::pod;
 
 /// A pod of the service, as far as its endpoint depends on it.
 #[derive(Clone, Debug)]
-struct Backend {
+struct SliceBackend {
     has_address: bool,
     finished: bool,
     ready: bool,
@@ -19,7 +19,7 @@ struct Backend {
     port: i32,
 }
 
-impl Backend {
+impl SliceBackend {
     fn is_endpoint(&self) -> bool {
         self.has_address && !self.finished && self.node_is_known
     }
@@ -34,7 +34,7 @@ fn service() -> Service {
     .expect("a service")
 }
 
-fn to_pod(number: usize, backend: &Backend) -> Arc<Pod> {
+fn to_pod(number: usize, backend: &SliceBackend) -> Arc<Pod> {
     let ip = if backend.has_address {
         format!("10.0.{}.{}", number / 200, number % 200 + 1)
     } else {
@@ -82,11 +82,11 @@ fn apply(
     }
 }
 
-fn backends() -> impl Strategy<Value = BTreeMap<usize, Backend>> {
+fn backends() -> impl Strategy<Value = BTreeMap<usize, SliceBackend>> {
     proptest::collection::btree_map(0..250_usize, backend(), 0..230)
 }
 
-fn backend() -> impl Strategy<Value = Backend> {
+fn backend() -> impl Strategy<Value = SliceBackend> {
     let mostly = || prop_oneof![9 => Just(true), 1 => Just(false)];
     (
         mostly(),
@@ -97,7 +97,7 @@ fn backend() -> impl Strategy<Value = Backend> {
         prop_oneof![5 => Just(8080), 1 => Just(9090)],
     )
         .prop_map(
-            |(has_address, runs, ready, stays, node_is_known, port)| Backend {
+            |(has_address, runs, ready, stays, node_is_known, port)| SliceBackend {
                 has_address,
                 finished: !runs,
                 ready,
@@ -108,7 +108,7 @@ fn backend() -> impl Strategy<Value = Backend> {
         )
 }
 
-fn check_rounds(rounds: Vec<BTreeMap<usize, Backend>>) {
+fn check_rounds(rounds: Vec<BTreeMap<usize, SliceBackend>>) {
     let service = service();
     let mut slices: BTreeMap<String, Arc<EndpointSlice>> = BTreeMap::new();
     let mut next = 0;

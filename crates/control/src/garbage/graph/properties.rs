@@ -28,7 +28,7 @@ enum Policy {
 
 /// What happens next. Numbers choose among what is possible.
 #[derive(Clone, Debug)]
-enum Step {
+enum GraphStep {
     Create(usize),
     Delete(usize, Policy),
     Deliver(usize),
@@ -229,21 +229,21 @@ fn owners(of: usize, count: usize) -> impl Strategy<Value = Vec<BTreeMap<usize, 
     proptest::collection::vec(owners, count)
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = GraphStep> {
     prop_oneof![
-        3 => (0..8_usize).prop_map(Step::Create),
-        2 => (0..8_usize, policy()).prop_map(|(number, policy)| Step::Delete(number, policy)),
-        4 => (0..KINDS).prop_map(Step::Deliver),
-        4 => any::<usize>().prop_map(Step::Reconcile),
+        3 => (0..8_usize).prop_map(GraphStep::Create),
+        2 => (0..8_usize, policy()).prop_map(|(number, policy)| GraphStep::Delete(number, policy)),
+        4 => (0..KINDS).prop_map(GraphStep::Deliver),
+        4 => any::<usize>().prop_map(GraphStep::Reconcile),
     ]
 }
 
-fn collect(owners: &[BTreeMap<usize, bool>], steps: Vec<Step>) {
+fn collect(owners: &[BTreeMap<usize, bool>], steps: Vec<GraphStep>) {
     let mut world = World::default();
     let (mut created, mut deleted) = (BTreeMap::new(), BTreeSet::new());
     for step in steps {
         match step {
-            Step::Create(number) => {
+            GraphStep::Create(number) => {
                 if created.contains_key(&number) {
                     continue;
                 }
@@ -265,14 +265,14 @@ fn collect(owners: &[BTreeMap<usize, bool>], steps: Vec<Step>) {
                 );
                 world.publish(number);
             }
-            Step::Delete(number, policy) => {
+            GraphStep::Delete(number, policy) => {
                 if world.objects.contains_key(&number) {
                     deleted.insert(number);
                     world.delete(number, policy);
                 }
             }
-            Step::Deliver(stream) => world.deliver(stream),
-            Step::Reconcile(choice) => {
+            GraphStep::Deliver(stream) => world.deliver(stream),
+            GraphStep::Reconcile(choice) => {
                 let key = world
                     .queue
                     .iter()

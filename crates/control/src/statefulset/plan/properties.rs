@@ -35,7 +35,7 @@ impl Member {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Shape {
+struct SetShape {
     replicas: i32,
     start: i32,
     partition: i32,
@@ -46,7 +46,7 @@ struct Shape {
 const CURRENT: &str = "r1";
 const UPDATE: &str = "r2";
 
-fn set(shape: Shape, status: Option<StatefulSetStatus>) -> StatefulSet {
+fn set(shape: SetShape, status: Option<StatefulSetStatus>) -> StatefulSet {
     let strategy = if shape.on_delete {
         json!({"type": "OnDelete"})
     } else {
@@ -111,7 +111,7 @@ fn acts(
 }
 
 /// What holds for a single plan, whatever the pods look like.
-fn check(shape: Shape, members: &BTreeMap<i32, Member>, acts: &[Act]) {
+fn check(shape: SetShape, members: &BTreeMap<i32, Member>, acts: &[Act]) {
     let range = shape.start..shape.start + shape.replicas;
     let is_settled = |ordinal: i32| {
         members
@@ -172,14 +172,14 @@ fn check(shape: Shape, members: &BTreeMap<i32, Member>, acts: &[Act]) {
     }
 }
 
-fn shape() -> impl Strategy<Value = Shape> {
+fn shape() -> impl Strategy<Value = SetShape> {
     let small = prop_oneof![3 => Just(0), 1 => 0..4_i32];
     let policies = (
         any::<bool>(),
         prop_oneof![4 => Just(false), 1 => Just(true)],
     );
     (0..5_i32, small.clone(), small, policies).prop_map(
-        |(replicas, start, partition, (parallel, on_delete))| Shape {
+        |(replicas, start, partition, (parallel, on_delete))| SetShape {
             replicas,
             start,
             partition,
@@ -223,7 +223,7 @@ fn advance(members: &mut BTreeMap<i32, Member>, ordinal: i32) {
 
 /// Makes one plan and its requests.
 fn reconcile(
-    shape: Shape,
+    shape: SetShape,
     members: &mut BTreeMap<i32, Member>,
     status: &mut Option<StatefulSetStatus>,
 ) -> bool {
@@ -248,7 +248,7 @@ fn reconcile(
     changed
 }
 
-fn run_to_rest(shape: Shape, mut members: BTreeMap<i32, Member>, order: Vec<i32>) {
+fn run_to_rest(shape: SetShape, mut members: BTreeMap<i32, Member>, order: Vec<i32>) {
     let mut status = None;
     for ordinal in order {
         reconcile(shape, &mut members, &mut status);
@@ -277,7 +277,7 @@ fn run_to_rest(shape: Shape, mut members: BTreeMap<i32, Member>, order: Vec<i32>
     }
 }
 
-fn update(shape: Shape, order: Vec<i32>) {
+fn update(shape: SetShape, order: Vec<i32>) {
     let mut members: BTreeMap<i32, Member> = (shape.start..shape.start + shape.replicas)
         .map(|ordinal| {
             (

@@ -50,8 +50,8 @@ impl Ends {
 /// Validates a new status.
 pub(super) fn faults(new: &Tree, old: &Tree, out: &mut Faults) {
     let status = at(new, &["status"]);
-    for figure in ["active", "succeeded", "failed", "ready", "terminating"] {
-        nonnegative(status, figure, &STATUS, out);
+    for name in ["active", "succeeded", "failed", "ready", "terminating"] {
+        nonnegative(status, name, &STATUS, out);
     }
     uncounted(status, out);
     let (now, before) = (Ends::of(new), Ends::of(old));
@@ -311,12 +311,12 @@ fn history(new: &Tree, old: &Tree, now: &Ends, before: &Ends, out: &mut Faults) 
     }
     let is_elastic = text(new, &["spec", "completionMode"]) == "Indexed"
         && at(new, &["spec", "completions"]) != at(old, &["spec", "completions"]);
-    for (figure, may_fall) in [("failed", false), ("succeeded", is_elastic)] {
-        let count = |job: &Tree| int(job, &["status", figure]).unwrap_or_default();
+    for (name, may_fall) in [("failed", false), ("succeeded", is_elastic)] {
+        let count = |job: &Tree| int(job, &["status", name]).unwrap_or_default();
         if !may_fall && count(new) < count(old) {
-            let detail = format!("cannot decrease the {figure} counter");
+            let detail = format!("cannot decrease the {name} counter");
             out.push(FieldError::invalid(
-                STATUS.child(figure),
+                STATUS.child(name),
                 &Tree::from(count(new)),
                 detail,
             ));
