@@ -200,9 +200,11 @@ snapshot! {
     /// VolumeAttachments.
     attachments: clusterwide VolumeAttachment = "volumeattachments.storage.k8s.io",
     /// ValidatingWebhookConfigurations.
-    validating_webhooks: clusterwide ValidatingWebhookConfiguration = "validatingwebhookconfigurations.admissionregistration.k8s.io",
+    validating_webhooks: clusterwide ValidatingWebhookConfiguration =
+        "validatingwebhookconfigurations.admissionregistration.k8s.io",
     /// MutatingWebhookConfigurations.
-    mutating_webhooks: clusterwide MutatingWebhookConfiguration = "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+    mutating_webhooks: clusterwide MutatingWebhookConfiguration =
+        "mutatingwebhookconfigurations.admissionregistration.k8s.io",
     /// Events.
     events: namespaced Event = "events",
 }

@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use rules::eviction::{self, Bypass, EvictionRefusal, Outcome, Unhealthy};
+use rules::eviction::{self, Bypass, Outcome, RuleRefusal, Unhealthy};
 
 use crate::cluster::ClusterSnapshot;
 use crate::{pdb, pods};
@@ -56,14 +56,14 @@ impl<'a> Prediction<'a> {
 }
 
 impl<'a> RefusalReason<'a> {
-    /// The message about a failed sync is part of the answer to [`EvictionRefusal::NoneAllowed`].
-    fn of(refusal: EvictionRefusal, budget: &'a PodDisruptionBudget) -> Self {
+    /// The message about a failed sync is part of the answer to [`RuleRefusal::NoneAllowed`].
+    fn of(refusal: RuleRefusal, budget: &'a PodDisruptionBudget) -> Self {
         match refusal {
-            EvictionRefusal::MultipleBudgets => Self::SeveralBudgets(vec![budget]),
-            EvictionRefusal::NotObserved => Self::Stale(budget),
-            EvictionRefusal::NegativeAllowance => Self::NegativeAllowance(budget),
-            EvictionRefusal::TooManyDisruptedPods => Self::TooManyDisruptedPods(budget),
-            EvictionRefusal::NoneAllowed => match pdb::reported(budget).sync_failed {
+            RuleRefusal::MultipleBudgets => Self::SeveralBudgets(vec![budget]),
+            RuleRefusal::NotObserved => Self::Stale(budget),
+            RuleRefusal::NegativeAllowance => Self::NegativeAllowance(budget),
+            RuleRefusal::TooManyDisruptedPods => Self::TooManyDisruptedPods(budget),
+            RuleRefusal::NoneAllowed => match pdb::reported(budget).sync_failed {
                 Some(why) => Self::SyncFailed(budget, why),
                 None => Self::NoDisruptionsAllowed(budget),
             },
@@ -96,7 +96,7 @@ pub fn predict<'a>(snapshot: &'a ClusterSnapshot, pod: &Pod) -> Prediction<'a> {
     let outcome = eviction::decide(&pods::eviction_state(pod), states);
     match (outcome, budgets.as_slice()) {
         (Outcome::Bypassed(bypass), _) => Prediction::Bypassed(bypass),
-        (Outcome::Refused(EvictionRefusal::MultipleBudgets), _) => {
+        (Outcome::Refused(RuleRefusal::MultipleBudgets), _) => {
             Prediction::Refused(RefusalReason::SeveralBudgets(budgets))
         }
         (Outcome::Uncharged(why), [budget]) => Prediction::Uncharged(budget, why),

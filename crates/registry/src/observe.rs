@@ -5,8 +5,9 @@
 //! the requests: it watches the store and writes the events. Metrics are rendered when they are
 //! scraped.
 //!
-//! Data flow: `pod/eviction.rs` fills an [`EvictionObservation`] and passes it to [`Registry::observed`]
-//! with the answer. `counts` counts it. `pending` collects the events that `events` writes.
+//! Data flow: `pod/eviction.rs` fills an [`EvictionObservation`] and passes it to
+//! [`Registry::observed`] with the answer. `counts` counts it. `pending` collects the events that
+//! `events` writes.
 //! `advice` checks a budget that was just written. `render` renders the metrics.
 
 use std::collections::HashMap;

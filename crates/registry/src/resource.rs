@@ -19,10 +19,10 @@ use crate::custom::CustomVersion;
 /// definition gives is another one. A handle keeps its row alive, so that a map may use it as a
 /// key.
 #[derive(Clone)]
-pub struct ResourceRef(ResourceRow);
+pub struct ResourceRef(HandleRow);
 
 #[derive(Clone)]
-enum ResourceRow {
+enum HandleRow {
     BuiltIn(&'static Resource),
     Custom {
         version: Arc<CustomVersion>,
@@ -33,7 +33,7 @@ enum ResourceRow {
 
 impl ResourceRef {
     pub(crate) fn custom_row(version: &Arc<CustomVersion>, stored: &Arc<CustomVersion>) -> Self {
-        Self(ResourceRow::Custom {
+        Self(HandleRow::Custom {
             version: Arc::clone(version),
             stored: Arc::clone(stored),
         })
@@ -49,23 +49,23 @@ impl ResourceRef {
     #[must_use]
     pub fn custom(&self) -> Option<&Arc<CustomVersion>> {
         match &self.0 {
-            ResourceRow::BuiltIn(_) => None,
-            ResourceRow::Custom { version, .. } => Some(version),
+            HandleRow::BuiltIn(_) => None,
+            HandleRow::Custom { version, .. } => Some(version),
         }
     }
 
     /// Returns true for rows that were made from a definition.
     #[must_use]
     pub fn is_custom(&self) -> bool {
-        matches!(self.0, ResourceRow::Custom { .. })
+        matches!(self.0, HandleRow::Custom { .. })
     }
 
     /// Returns the row in whose form the objects are stored; mostly this one.
     pub(crate) fn stored(&self) -> Self {
         match &self.0 {
-            ResourceRow::Custom { stored, .. } => Self::custom_row(stored, stored),
-            ResourceRow::BuiltIn(_) if self.is_stored() => self.clone(),
-            ResourceRow::BuiltIn(row) => {
+            HandleRow::Custom { stored, .. } => Self::custom_row(stored, stored),
+            HandleRow::BuiltIn(_) if self.is_stored() => self.clone(),
+            HandleRow::BuiltIn(row) => {
                 kinds::resource(&row.storage_group, &row.storage_version, &row.plural)
                     .map_or_else(|| self.clone(), Self::from)
             }
@@ -80,8 +80,8 @@ impl ResourceRef {
     /// Returns the schema by which fields are owned under apply.
     pub(crate) fn apply_schema(&self) -> ApplySchema<'_> {
         match &self.0 {
-            ResourceRow::BuiltIn(row) => ApplySchema::BuiltIn(row.ty),
-            ResourceRow::Custom { version, .. } => version
+            HandleRow::BuiltIn(row) => ApplySchema::BuiltIn(row.ty),
+            HandleRow::Custom { version, .. } => version
                 .apply
                 .as_ref()
                 .map_or(ApplySchema::Deduced, ApplySchema::Custom),
@@ -91,7 +91,7 @@ impl ResourceRef {
 
 impl From<&'static Resource> for ResourceRef {
     fn from(row: &'static Resource) -> Self {
-        Self(ResourceRow::BuiltIn(row))
+        Self(HandleRow::BuiltIn(row))
     }
 }
 
@@ -100,8 +100,8 @@ impl Deref for ResourceRef {
 
     fn deref(&self) -> &Resource {
         match &self.0 {
-            ResourceRow::BuiltIn(row) => row,
-            ResourceRow::Custom { version, .. } => &version.resource,
+            HandleRow::BuiltIn(row) => row,
+            HandleRow::Custom { version, .. } => &version.resource,
         }
     }
 }

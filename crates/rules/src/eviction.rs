@@ -100,7 +100,7 @@ pub enum Outcome {
     /// in `disruptedPods`.
     Charged,
     /// Refused; nothing is written.
-    Refused(EvictionRefusal),
+    Refused(RuleRefusal),
 }
 
 /// Why budgets have no say.
@@ -125,7 +125,7 @@ pub enum Unhealthy {
 
 /// Why an eviction is refused. The numbers are the HTTP codes of the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EvictionRefusal {
+pub enum RuleRefusal {
     /// 500: more than one budget selects the pod.
     MultipleBudgets,
     /// 429 with a time to come back: the disruption controller has not observed the budget's spec.
@@ -152,7 +152,7 @@ pub fn decide(pod: &PodState, budgets: impl IntoIterator<Item = BudgetState>) ->
         return Outcome::Unprotected;
     };
     if budgets.next().is_some() {
-        return Outcome::Refused(EvictionRefusal::MultipleBudgets);
+        return Outcome::Refused(RuleRefusal::MultipleBudgets);
     }
     if !pod.ready {
         // An unready pod disrupts nobody who is served now, but a budget below its demand may be
@@ -181,15 +181,15 @@ fn bypass(pod: &PodState) -> Option<Bypass> {
 }
 
 /// Returns why the budget cannot pay, if it cannot.
-fn refusal(budget: &BudgetState) -> Option<EvictionRefusal> {
+fn refusal(budget: &BudgetState) -> Option<RuleRefusal> {
     if !budget.observed {
-        Some(EvictionRefusal::NotObserved)
+        Some(RuleRefusal::NotObserved)
     } else if budget.disruptions_allowed < 0 {
-        Some(EvictionRefusal::NegativeAllowance)
+        Some(RuleRefusal::NegativeAllowance)
     } else if budget.disrupted_pods > MAX_DISRUPTED_PODS {
-        Some(EvictionRefusal::TooManyDisruptedPods)
+        Some(RuleRefusal::TooManyDisruptedPods)
     } else if budget.disruptions_allowed == 0 {
-        Some(EvictionRefusal::NoneAllowed)
+        Some(RuleRefusal::NoneAllowed)
     } else {
         None
     }
@@ -260,7 +260,7 @@ mod tests {
             check(
                 pod,
                 &[budget(0, 2, 2)],
-                Outcome::Refused(EvictionRefusal::NoneAllowed),
+                Outcome::Refused(RuleRefusal::NoneAllowed),
             );
         }
     }
@@ -282,15 +282,11 @@ mod tests {
     #[test]
     fn two_budgets_are_refused_whatever_they_allow() {
         let both = [budget(1, 2, 1), budget(1, 2, 1)];
-        check(
-            READY,
-            &both,
-            Outcome::Refused(EvictionRefusal::MultipleBudgets),
-        );
+        check(READY, &both, Outcome::Refused(RuleRefusal::MultipleBudgets));
         check(
             UNREADY,
             &both,
-            Outcome::Refused(EvictionRefusal::MultipleBudgets),
+            Outcome::Refused(RuleRefusal::MultipleBudgets),
         );
     }
 
@@ -309,13 +305,13 @@ mod tests {
         check(
             UNREADY,
             &[budget(0, 1, 2)],
-            Outcome::Refused(EvictionRefusal::NoneAllowed),
+            Outcome::Refused(RuleRefusal::NoneAllowed),
         );
         // A budget that wants nothing is not a satisfied one.
         check(
             UNREADY,
             &[budget(0, 0, 0)],
-            Outcome::Refused(EvictionRefusal::NoneAllowed),
+            Outcome::Refused(RuleRefusal::NoneAllowed),
         );
     }
 
@@ -330,11 +326,7 @@ mod tests {
             &[always],
             Outcome::Uncharged(Unhealthy::AlwaysAllowed),
         );
-        check(
-            READY,
-            &[always],
-            Outcome::Refused(EvictionRefusal::NoneAllowed),
-        );
+        check(READY, &[always], Outcome::Refused(RuleRefusal::NoneAllowed));
     }
 
     #[test]
@@ -348,11 +340,7 @@ mod tests {
             &[stale],
             Outcome::Uncharged(Unhealthy::BudgetSatisfied),
         );
-        check(
-            READY,
-            &[stale],
-            Outcome::Refused(EvictionRefusal::NotObserved),
-        );
+        check(READY, &[stale], Outcome::Refused(RuleRefusal::NotObserved));
     }
 
     #[test]
@@ -364,7 +352,7 @@ mod tests {
         check(
             READY,
             &[full],
-            Outcome::Refused(EvictionRefusal::TooManyDisruptedPods),
+            Outcome::Refused(RuleRefusal::TooManyDisruptedPods),
         );
         let negative = BudgetState {
             disruptions_allowed: -1,
@@ -373,17 +361,13 @@ mod tests {
         check(
             READY,
             &[negative],
-            Outcome::Refused(EvictionRefusal::NegativeAllowance),
+            Outcome::Refused(RuleRefusal::NegativeAllowance),
         );
         let stale = BudgetState {
             observed: false,
             ..negative
         };
-        check(
-            READY,
-            &[stale],
-            Outcome::Refused(EvictionRefusal::NotObserved),
-        );
+        check(READY, &[stale], Outcome::Refused(RuleRefusal::NotObserved));
         let just_fits = BudgetState {
             disrupted_pods: MAX_DISRUPTED_PODS,
             ..budget(1, 3, 2)

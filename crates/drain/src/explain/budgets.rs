@@ -136,9 +136,10 @@ fn arithmetic(count: &BudgetCount<'_>) -> Option<String> {
                     .to_owned(),
             );
         }
-        DisruptionLimit::MinAvailable(IntOrString::Int(_)) => {
-            format!("the {} that exist", plural(count.pods.len(), "pod"))
-        }
+        DisruptionLimit::MinAvailable(IntOrString::Int(_)) => match count.pods.len() {
+            1 => "the 1 pod that exists".to_owned(),
+            pods => format!("the {} that exist", plural(pods, "pod")),
+        },
         _ => {
             let pods = plural(usize::try_from(expected).unwrap_or_default(), "pod");
             format!("the {pods} that controllers want")

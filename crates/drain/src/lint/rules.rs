@@ -109,7 +109,8 @@ pub const RULES: &[LintRule] = &[
         severity: Warning,
         title: "An autoscaler whose minimum is what the budget protects",
         why: "At low load, when nodes are usually drained, the budget allows no disruption.",
-        fix: "raise minReplicas above what the budget needs, or set maxUnavailable: 1 in the budget",
+        fix: "raise minReplicas above what the budget needs, or set maxUnavailable: 1 in the \
+              budget",
         check: budgets::autoscaler_minimum,
     },
     LintRule {

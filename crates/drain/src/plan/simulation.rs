@@ -4,7 +4,7 @@
 //! Evictions are decided by the server's rule ([`rules::eviction`]). The status of a budget is
 //! assumed to be up to date, as it is a moment after each change.
 
-use rules::eviction::{self, BudgetState, EvictionRefusal, Outcome, Phase};
+use rules::eviction::{self, BudgetState, Outcome, Phase, RuleRefusal};
 
 use super::model::{ClusterModel, ModelPodState, Replacement};
 use super::timing::Millis;
@@ -350,7 +350,7 @@ pub(super) fn blocker(model: &ClusterModel<'_>, pod: usize) -> Option<Blocker> {
         Outcome::Bypassed(_) | Outcome::Unprotected | Outcome::Uncharged(_) | Outcome::Charged => {
             None
         }
-        Outcome::Refused(EvictionRefusal::MultipleBudgets) => {
+        Outcome::Refused(RuleRefusal::MultipleBudgets) => {
             Some(Blocker::SeveralBudgets(pod.budgets.clone()))
         }
         // The other refusals are about a status that is out of date or broken, which the model

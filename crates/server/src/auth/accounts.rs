@@ -346,7 +346,8 @@ fxYlut2U0NlvjYdtveV00uIUvQmhRANCAARbuF4wjw072ctyRqGTDFglnHTH1Xlr
 cS2b1zJvX84caEWDDY5/Pat5kEvJjDAx2BVIDnR97XtjM/v4EfSGQUrg
 -----END PRIVATE KEY-----
 ";
-    const OLD_TOKEN: &str = "eyJhbGciOiJFUzI1NiIsImtpZCI6InRMZ1JuWWhTT0xYbXNNQVQtZllSZjlIdkpmYkpJY3A4SWdONmd2\
+    const OLD_TOKEN: &str = "eyJhbGciOiJFUzI1NiIsImtpZCI6InRMZ1JuWWhTT0xYbXNNQVQtZllSZjlId\
+         kpmYkpJY3A4SWdONmd2\
          ZUJrOW8ifQ.eyJhdWQiOlsiaHR0cHM6Ly9rdWJlcm5ldGVzLmRlZmF1bHQuc3ZjLmNsdXN0ZXIubG9jY\
          WwiXSwiZXhwIjoxNzk1MTc5NjAwLCJpYXQiOjE3OTUxNzYwMDAsImlzcyI6Imh0dHBzOi8va3ViZXJuZ\
          XRlcy5kZWZhdWx0LnN2Yy5jbHVzdGVyLmxvY2FsIiwianRpIjoiYTgzM2JkY2QtYjZkMS00ZWIxLTg4Z\

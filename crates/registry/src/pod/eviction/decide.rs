@@ -108,23 +108,23 @@ fn check_uid(pod: &PodFacts, asked: &Preconditions<'_>) -> Result<(), Refusal> {
 }
 
 /// The answer to a refused eviction.
-fn refused(refusal: eviction::EvictionRefusal, budget: Option<&BudgetFacts>) -> Refusal {
+fn refused(refusal: eviction::RuleRefusal, budget: Option<&BudgetFacts>) -> Refusal {
     let name = budget.map_or("", |budget| &budget.name);
     match refusal {
-        eviction::EvictionRefusal::MultipleBudgets => Status::untyped(
+        eviction::RuleRefusal::MultipleBudgets => Status::untyped(
             "This pod has more than one PodDisruptionBudget, which the eviction subresource does \
              not support.",
         )
         .into(),
-        eviction::EvictionRefusal::NotObserved => still_processed(name),
-        eviction::EvictionRefusal::NegativeAllowance => {
+        eviction::RuleRefusal::NotObserved => still_processed(name),
+        eviction::RuleRefusal::NegativeAllowance => {
             forbidden(name, "pdb disruptions allowed is negative")
         }
-        eviction::EvictionRefusal::TooManyDisruptedPods => forbidden(
+        eviction::RuleRefusal::TooManyDisruptedPods => forbidden(
             name,
             "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
         ),
-        eviction::EvictionRefusal::NoneAllowed => {
+        eviction::RuleRefusal::NoneAllowed => {
             too_many_requests(budget.map(none_allowed).unwrap_or_default(), 0)
         }
     }

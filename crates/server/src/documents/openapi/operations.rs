@@ -272,8 +272,8 @@ impl OperationTarget<'_> {
                 .map(|media| ((*media).to_owned(), json!({"schema": {"type": "object"}})))
                 .collect(),
             "delete" | "deletecollection" => {
-                let options = json!({
-                    "$ref": "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"});
+                let name = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
+                let options = json!({"$ref": format!("#/components/schemas/{name}")});
                 return Some(json!({"content": {"*/*": {"schema": options}}}));
             }
             _ => return None,
