@@ -18,7 +18,9 @@ use crate::index::Index;
 use crate::keyspace::Keyspace;
 use crate::options::StoreOptions;
 use crate::record::{Revision, StoreEvent};
-use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use crate::sync::{
+    AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, PoisonError, RwLock, RwLockReadGuard,
+};
 use crate::txn::Txn;
 
 /// The maximum number of bytes that wait for the engine, including the batch that it is writing.
@@ -33,6 +35,9 @@ pub(crate) type Durable = oneshot::Receiver<Result<(), Arc<EngineError>>>;
 pub(crate) struct SharedState {
     head: Mutex<Head>,
     work: Condvar,
+    /// The memory of the pending commits and of the batch that the engine is writing. Outside the
+    /// head, so that a batch that ends does not wait behind the commits that are being decided.
+    pending_bytes: AtomicUsize,
     feed: Mutex<Feed>,
     visible: RwLock<Keyspace>,
     /// The revision up to which the feed is complete.
@@ -45,8 +50,6 @@ pub(crate) struct SharedState {
 pub(crate) struct Head {
     pub(crate) keyspace: Keyspace,
     pub(crate) pending: Vec<Pending>,
-    /// The memory of the pending commits and of the batch that the engine is writing.
-    pending_bytes: usize,
     /// The number of pending commits at which the writer wants to be woken.
     pub(crate) wake_at: usize,
     pub(crate) status: StoreStatus,
@@ -97,7 +100,6 @@ impl SharedState {
         let head = Head {
             keyspace,
             pending: Vec::new(),
-            pending_bytes: 0,
             wake_at: 1,
             status: StoreStatus::Open,
             close_requested: false,
@@ -106,6 +108,7 @@ impl SharedState {
         Self {
             head: Mutex::new(head),
             work: Condvar::new(),
+            pending_bytes: AtomicUsize::new(0),
             feed: Mutex::new(Feed::new(history)),
             visible,
             fed: tokio::sync::watch::Sender::new(revision),
@@ -123,6 +126,7 @@ impl SharedState {
     pub(crate) fn index(&self, index: Index) {
         let mut head = self.head();
         head.keyspace = head.keyspace.clone().indexed_by(index);
+        // Held so that `publish`, which takes the feed first, cannot replace `visible` in between.
         let _feed = self.feed();
         let mut visible = self.visible.write().unwrap_or_else(PoisonError::into_inner);
         *visible = visible.clone().indexed_by(index);
@@ -170,7 +174,7 @@ impl SharedState {
         decide: &mut dyn FnMut(&mut Txn) -> Result<T, E>,
     ) -> Result<Applied<T, E>, CommitError<E>> {
         let mut head = self.head();
-        head.check_open()?;
+        head.check_open(self.pending_bytes.load(Ordering::Relaxed))?;
         let mut txn = Txn::new(head.keyspace.clone());
         let (outcome, keyspace, events) = match decide(&mut txn) {
             Err(refusal) => (Err(refusal), None, Vec::new()),
@@ -224,7 +228,8 @@ impl SharedState {
     fn enqueue(&self, head: &mut Head, events: Vec<Arc<StoreEvent>>) -> Durable {
         let (done, durable) = oneshot::channel();
         let bytes = events.iter().map(|event| history::cost(event)).sum();
-        head.pending_bytes += bytes;
+        // The head's lock orders additions before the next check; a subtraction may come at any time.
+        self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
         head.pending.push(Pending {
             events,
             bytes,
@@ -239,7 +244,7 @@ impl SharedState {
     /// Frees the memory of a batch that the engine has written, so that commits that were refused
     /// as [`CommitError::Busy`] are accepted again.
     pub(crate) fn release(&self, bytes: usize) {
-        self.head().pending_bytes -= bytes;
+        self.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Makes `keyspace`, to which `events` lead, visible to reads and watches.
@@ -273,6 +278,7 @@ impl SharedState {
             head.status = StoreStatus::Closed;
         }
         self.work.notify_one();
+        // Taken out, so that the engine is closed outside the lock.
         let inline = head.inline.take();
         drop(head);
         if inline.is_some() {
@@ -300,9 +306,9 @@ impl SharedState {
 }
 
 impl Head {
-    fn check_open<E>(&self) -> Result<(), CommitError<E>> {
+    fn check_open<E>(&self, pending_bytes: usize) -> Result<(), CommitError<E>> {
         match &self.status {
-            StoreStatus::Open if self.pending_bytes > PENDING_BYTES => Err(CommitError::Busy),
+            StoreStatus::Open if pending_bytes > PENDING_BYTES => Err(CommitError::Busy),
             StoreStatus::Open => Ok(()),
             StoreStatus::Closed => Err(CommitError::Closed(Closed)),
             StoreStatus::Failed(error) => Err(CommitError::Failed(Arc::clone(error))),

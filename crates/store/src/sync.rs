@@ -4,6 +4,7 @@
 //! `schedules.rs` can compile the store a second time, with primitives whose interleaving a test
 //! controls.
 
+pub(crate) use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 pub(crate) use std::thread;
 

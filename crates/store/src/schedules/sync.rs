@@ -3,11 +3,13 @@
 
 use std::ops::Add;
 pub(crate) use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+pub(crate) use std::sync::atomic::Ordering;
 use std::sync::{Arc, LockResult};
 use std::time::Duration;
 
 use shuttle::rand::Rng as _;
+pub(crate) use shuttle::sync::atomic::AtomicUsize;
 pub(crate) use shuttle::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 pub(crate) use shuttle::thread;
 
