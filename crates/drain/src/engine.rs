@@ -201,13 +201,15 @@ impl DrainEngine {
         }
     }
 
-    ///  Ends the drain early: aborts requests in flight and scales workloads back. Accepted
-    /// evictions
-    /// continue. Returns warnings.
+    /// Ends the drain early: aborts requests in flight and scales workloads back. Accepted
+    /// evictions continue. Returns warnings.
     pub async fn stop(&mut self) -> Vec<String> {
+        // Aborts the waiting only: the server may carry the requests out all the same.
         self.running.clear();
         let mut warnings = Vec::new();
-        if !self.state.options().surge {
+        let options = self.state.options();
+        // A dry run raised nothing; what is raised belongs to another drain.
+        if !options.surge || options.dry_run {
             return warnings;
         }
         // Workloads may still be scaled up for nodes whose drain has ended already.
@@ -232,6 +234,7 @@ impl DrainEngine {
 
     /// Sends the requests that are due. Returns the time of the next decision without an input.
     fn advance(&mut self) -> Option<Timestamp> {
+        // A replacement could otherwise land on the node that is drained next.
         if self.discovery == EvictionDiscovery::Pending || !self.cordoning.is_empty() {
             return None;
         }

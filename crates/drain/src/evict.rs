@@ -149,6 +149,10 @@ impl FaultClass {
     }
 }
 
+/// What a conflict says when another pod has the name by now: the storage layer's text, and the text
+/// of the deletion's own check.
+const REPLACED: [&str; 2] = ["UID in precondition", "the UID in the precondition"];
+
 /// Sends one eviction request, without retries. Errors of the transport are classified too.
 pub async fn evict(client: &Client, target: &PodRef, options: EvictionOptions) -> EvictionResponse {
     let path = format!(
@@ -253,6 +257,7 @@ fn classify(error: &Error) -> EvictionResponse {
             retry_after_seconds,
         })
     };
+    // Denials of webhooks have no reason of their own; only the message shows them.
     let webhook =
         status.message.contains("admission webhook") || status.message.contains("calling webhook");
     match status.code {
@@ -261,7 +266,7 @@ fn classify(error: &Error) -> EvictionResponse {
             "{} (the login may have expired: log in and run the same command again to continue)",
             status.message
         )),
-        409 if status.message.contains("UID in precondition") => EvictionResponse::Gone,
+        409 if REPLACED.iter().any(|text| status.message.contains(text)) => EvictionResponse::Gone,
         409 => fault(FaultClass::Conflict),
         429 => EvictionResponse::Refused(refused(status)),
         403 if has_cause(status, "NamespaceTerminating") => fault(FaultClass::NamespaceTerminating),
@@ -400,6 +405,13 @@ mod tests {
             (404, "not found", EvictionResponse::Gone),
             (409, "Precondition failed: UID in precondition: a, UID in object meta: b",
                 EvictionResponse::Gone),
+            (
+                409,
+                "Operation cannot be fulfilled on Pod \"p\": the UID in the precondition (a) does \
+                 not match the UID in record (b). The object might have been deleted and then \
+                 recreated",
+                EvictionResponse::Gone,
+            ),
         ] {
             assert_eq!(answer(json!({"status": "Failure", "code": code, "message": message})),
                 expected);
