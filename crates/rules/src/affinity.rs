@@ -74,17 +74,16 @@ pub fn allows(
             "node(s) didn't match pod anti-affinity rules",
         ));
     }
+    // As upstream, a pod counts only if all terms select it.
+    let selects_all = |other: &Pod| required(pod, Side::With).all(|term| selects(term, pod, other));
     let met = |term: &PodAffinityTerm| {
-        others()
-            .any(|other| selects(term, pod, other.pod) && shares(&term.topology_key, other.node))
+        others().any(|other| shares(&term.topology_key, other.node) && selects_all(other.pod))
     };
     // The first pod of a group with affinity to itself may go anywhere; the others follow it.
-    let is_first = |term: &PodAffinityTerm| {
-        selects(term, pod, pod) && !others().any(|other| selects(term, pod, other.pod))
-    };
-    if required(pod, Side::With)
-        .any(|term| domain(node, &term.topology_key).is_none() || !(met(term) || is_first(term)))
-    {
+    let is_first = || selects_all(pod) && !others().any(|other| selects_all(other.pod));
+    let in_domains =
+        required(pod, Side::With).all(|term| domain(node, &term.topology_key).is_some());
+    if !(in_domains && (required(pod, Side::With).all(met) || is_first())) {
         return Err(Unschedulable::unresolvable(
             "node(s) didn't match pod affinity rules",
         ));
@@ -279,6 +278,28 @@ mod tests {
             .err()
             .map(|refusal| refusal.reasons[0].clone());
         assert_eq!(found.as_deref(), refusal);
+    }
+
+    #[test]
+    fn a_pod_counts_for_affinity_only_if_all_terms_select_it() {
+        let (a, b) = (node("a", "1"), node("b", "1"));
+        let label = |key: &str| {
+            json!({"labelSelector": {"matchExpressions": [{"key": key, "operator": "Exists"}]},
+                "topologyKey": "zone"})
+        };
+        let rule = json!({"requiredDuringSchedulingIgnoredDuringExecution":
+            [label("app"), label("tier")]});
+        let guest = pod("web", json!({"affinity": {"podAffinity": rule}}));
+        let mut half = pod("db", json!({}));
+        let refusal = Some("node(s) didn't match pod affinity rules");
+        let mut other_half = half.clone();
+        other_half.metadata.labels = Some([("tier".to_owned(), "x".to_owned())].into());
+        check(&guest, &b, &[(&half, &a), (&other_half, &a)], refusal);
+        half.metadata
+            .labels
+            .get_or_insert_default()
+            .insert("tier".to_owned(), "x".to_owned());
+        check(&guest, &b, &[(&half, &a)], None);
     }
 
     #[test]

@@ -93,8 +93,11 @@ fn share(text: &str, of: i32) -> Result<i32, NotAPercentage> {
         .ok_or(NotAPercentage)?;
     // Rounding up protects: more healthy pods for `minAvailable`. For `maxUnavailable` upstream
     // rounds up as well.
-    let rounded_up = (i64::from(of) * percent + 99).div_euclid(100);
-    Ok(i32::try_from(rounded_up).unwrap_or(i32::MAX))
+    let rounded_up = i64::from(of)
+        .saturating_mul(percent)
+        .saturating_add(99)
+        .div_euclid(100);
+    Ok(i32::try_from(rounded_up).unwrap_or(if percent < 0 { i32::MIN } else { i32::MAX }))
 }
 
 #[cfg(test)]
@@ -102,6 +105,15 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn a_percentage_beyond_all_bounds_is_the_largest_number() {
+        let found = |text: &str| share(text, 7).ok();
+        assert_eq!(found("9000000000000000000%"), Some(i32::MAX));
+        assert_eq!(found("-9000000000000000000%"), Some(i32::MIN));
+        assert_eq!(found("90000000000000000000%"), None);
+        assert_eq!(found("15%"), Some(2));
+    }
 
     fn spec(json: Value) -> PodDisruptionBudgetSpec {
         serde_json::from_value(json).expect("a spec")
