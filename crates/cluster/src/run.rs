@@ -75,7 +75,10 @@ impl Cluster {
         let controllers_run = Arc::new(AtomicBool::new(false));
         let (registry, server) = build_api(&config, &certs, store, &controllers_run)?;
         write_initial_objects(&registry, &server).await?;
-        spawn_upkeep(&registry);
+        // From here on an error, too, cancels what was started: the guard is dropped with it.
+        let clients = CancellationToken::new();
+        let dropped = clients.clone().drop_guard();
+        spawn_upkeep(&registry, clients.clone());
         if config.nodes.is_some() {
             server.set_pod_logs(Arc::new(SimulatedLogs));
         }
@@ -86,7 +89,6 @@ impl Cluster {
             _ => None,
         };
 
-        let clients = CancellationToken::new();
         let mut cluster = Self {
             registry,
             server,
@@ -96,7 +98,7 @@ impl Cluster {
             endpoint,
             controllers: None,
             nodes: None,
-            _dropped: clients.clone().drop_guard(),
+            _dropped: dropped,
             clients,
             controllers_run,
         };
@@ -389,11 +391,14 @@ async fn write_initial_objects(registry: &Registry, server: &Server) -> Result<(
     Ok(())
 }
 
-/// Measures evictions and removes old events and revisions. The task ends when the store is closed
-/// or the runtime ends; nothing depends on it.
-fn spawn_upkeep(registry: &Registry) {
+/// Measures evictions and removes old events and revisions until `stop` is cancelled or the store is
+/// closed. The task holds the store, which stays open as long as it runs.
+fn spawn_upkeep(registry: &Registry, stop: CancellationToken) {
     let registry = registry.clone();
-    tokio::spawn(async move { tokio::join!(registry.observe(), registry.forget()) });
+    tokio::spawn(async move {
+        let upkeep = async { tokio::join!(registry.observe(), registry.forget()) };
+        stop.run_until_cancelled(upkeep).await;
+    });
 }
 
 fn task_error(doing: &'static str, source: tokio::task::JoinError) -> ClusterError {

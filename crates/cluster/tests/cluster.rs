@@ -4,7 +4,11 @@
     reason = "tests fail by panicking, their helpers too"
 )]
 
-use cluster::{Cluster, ClusterConfig, ClusterError, Listen, NodeOptions, Storage};
+use std::time::Duration;
+
+use cluster::{
+    Cluster, ClusterConfig, ClusterError, ControllerOptions, Listen, NodeOptions, Storage,
+};
 use k8s_openapi::api::core::v1::{ComponentStatus, ConfigMap, Node};
 use kube::Api;
 use kube::api::{ListParams, PostParams};
@@ -47,6 +51,29 @@ async fn nodes_are_registered_when_the_cluster_has_started() {
     let listed = nodes.list(&ListParams::default()).await.unwrap();
     assert_eq!(listed.items.len(), 3);
     cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dropped_cluster_frees_its_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = || ClusterConfig {
+        storage: Storage::Disk(directory.path().join("store")),
+        controllers: Some(ControllerOptions::default()),
+        nodes: Some(NodeOptions::numbered("node", 2)),
+        ..ClusterConfig::default()
+    };
+    drop(Cluster::start(config()).await.unwrap());
+    // The parts notice one after the other that they are cancelled.
+    let reopened = async {
+        loop {
+            match Cluster::start(config()).await {
+                Err(ClusterError::Store(_)) => tokio::task::yield_now().await,
+                other => break other.unwrap(),
+            }
+        }
+    };
+    let reopened = tokio::time::timeout(Duration::from_secs(60), reopened).await;
+    reopened.expect("the store is free").stop().await.unwrap();
 }
 
 #[tokio::test]
