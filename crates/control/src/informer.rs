@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use clock::Entropy;
 use kube::{Client, Resource};
@@ -29,7 +29,7 @@ use crate::reflector::{ListPage, PageMeta, WatchSink, WatchedCollection, decode,
 use crate::selector::Selector;
 use crate::selectors::SelectorIndex;
 use crate::synced::Synced;
-use indexer::Indexer;
+use indexer::{AnyObject, Indexer, typed, typed_ref};
 
 /// A change of one object. At least one of the two states is present.
 pub(crate) struct ObjectChange<K> {
@@ -56,15 +56,16 @@ type Subscriber<K> = Box<dyn Fn(&ObjectChange<K>) + Send + Sync>;
 
 /// The known objects of one kind.
 pub(crate) struct Cache<K> {
-    objects: RwLock<Indexer<K>>,
+    objects: RwLock<Indexer>,
     /// The value of [`Cache::progress`].
     progress: AtomicU64,
     synced: watch::Receiver<bool>,
+    kind: PhantomData<fn() -> K>,
 }
 
-impl<K: Resource> Cache<K> {
-    fn read<T>(&self, look: impl FnOnce(&Indexer<K>) -> T) -> T {
-        look(&self.objects.read().unwrap_or_else(PoisonError::into_inner))
+impl<K: Send + Sync + 'static> Cache<K> {
+    fn objects(&self) -> RwLockReadGuard<'_, Indexer> {
+        self.objects.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn synced(&self) -> Synced {
@@ -87,15 +88,16 @@ impl<K: Resource> Cache<K> {
     }
 
     pub(crate) fn find(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
-        self.read(|objects| objects.get(namespace, name).cloned())
+        let found = self.objects().get(namespace, name).cloned();
+        found.map(typed)
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<K>> {
-        self.read(|objects| objects.all().cloned().collect())
+        self.objects().all().cloned().map(typed).collect()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.read(Indexer::len)
+        self.objects().len()
     }
 
     pub(crate) fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
@@ -104,34 +106,37 @@ impl<K: Resource> Cache<K> {
 
     /// The objects of a namespace for which `wanted` is true.
     pub(crate) fn select(&self, namespace: &str, wanted: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
-        self.read(|objects| {
-            objects
-                .in_namespace(namespace)
-                .filter(|object| wanted(object))
-                .cloned()
-                .collect()
-        })
+        self.objects()
+            .in_namespace(namespace)
+            .filter(|object| wanted(typed_ref(&***object)))
+            .cloned()
+            .map(typed)
+            .collect()
     }
 
     /// The objects of a namespace whose labels match the selector.
     pub(crate) fn selected(&self, namespace: &str, selector: &Selector) -> Vec<Arc<K>> {
-        self.read(|objects| objects.selected(namespace, selector))
+        all_typed(self.objects().selected(namespace, selector))
     }
 
     /// The objects whose controlling owner has this uid.
     pub(crate) fn controlled_by(&self, uid: &str) -> Vec<Arc<K>> {
-        self.read(|objects| objects.controlled_by(uid))
+        all_typed(self.objects().controlled_by(uid))
     }
 
     /// The objects of a namespace that have no controlling owner and match the selector.
     pub(crate) fn adoptable(&self, namespace: &str, selector: &Selector) -> Vec<Arc<K>> {
-        self.read(|objects| objects.adoptable(namespace, selector))
+        all_typed(self.objects().adoptable(namespace, selector))
     }
 
     /// The objects with this value of the extra index: the pods of a node, the slices of a service.
     pub(crate) fn at(&self, value: &str) -> Vec<Arc<K>> {
-        self.read(|objects| objects.at(value))
+        all_typed(self.objects().at(value))
     }
+}
+
+fn all_typed<K: Send + Sync + 'static>(objects: Vec<Arc<dyn AnyObject>>) -> Vec<Arc<K>> {
+    objects.into_iter().map(typed).collect()
 }
 
 /// A cache that is filled from list and watch, with its subscribers. `W` is the type that objects
@@ -145,7 +150,7 @@ pub(crate) struct Informer<K, W = K> {
     subscribers: Vec<Subscriber<K>>,
     /// The resource version of the list that is being received, and its objects so far.
     list_version: String,
-    listed: BTreeMap<ObjectKey, Arc<K>>,
+    listed: BTreeMap<ObjectKey, Arc<dyn AnyObject>>,
     wire: PhantomData<fn() -> W>,
 }
 
@@ -166,6 +171,7 @@ where
             objects: RwLock::new(Indexer::default()),
             progress: AtomicU64::new(0),
             synced: receiver,
+            kind: PhantomData,
         });
         let collection = WatchedCollection {
             path: K::url_path(&(), namespace),
@@ -187,13 +193,13 @@ where
 
     /// Adds the index behind [`Cache::at`].
     pub(crate) fn indexed_by(self, value: fn(&K) -> Option<String>) -> Self {
-        self.write(|objects| objects.index_extra(value));
+        self.objects().index_extra(value);
         self
     }
 
     /// Adds an index by label, so that [`Cache::selected`] need not try every object.
     pub(crate) fn indexed_by_label(self) -> Self {
-        self.write(Indexer::index_labels);
+        self.objects().index_labels();
         self
     }
 
@@ -259,14 +265,9 @@ where
         )
     }
 
-    fn write<T>(&self, change: impl FnOnce(&mut Indexer<K>) -> T) -> T {
-        change(
-            &mut self
-                .cache
-                .objects
-                .write()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+    fn objects(&self) -> RwLockWriteGuard<'_, Indexer> {
+        let objects = self.cache.objects.write();
+        objects.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn prepare(&self, object: W) -> Arc<K> {
@@ -277,7 +278,8 @@ where
 
     /// Stores an object. `version` is what the cache reaches thereby; empty when it is not known.
     fn store(&self, key: ObjectKey, object: Arc<K>, version: &str) {
-        let old = self.write(|objects| objects.insert(key, Arc::clone(&object)));
+        let stored: Arc<dyn AnyObject> = object.clone();
+        let old = self.objects().insert(key, stored).map(typed);
         self.cache.advance_to(version);
         self.notify(&ObjectChange {
             old,
@@ -286,7 +288,7 @@ where
     }
 
     fn remove(&self, key: &ObjectKey, last: Option<Arc<K>>, version: &str) {
-        let old = self.write(|objects| objects.remove(key));
+        let old = self.objects().remove(key).map(typed);
         self.cache.advance_to(version);
         // The state in the event is newer than the stored one.
         let old = last.or(old);
@@ -343,10 +345,10 @@ where
         }
         for (key, object) in listed {
             let known = self.cache.get(&key);
-            if known
-                .is_none_or(|known| known.meta().resource_version != object.meta().resource_version)
-            {
-                self.store(key, object, "");
+            if known.is_none_or(|known| {
+                known.meta().resource_version != object.metadata().resource_version
+            }) {
+                self.store(key, typed(object), "");
             }
         }
         // Only now every object of the list can be read.
