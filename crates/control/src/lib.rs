@@ -64,7 +64,7 @@ use crate::context::ControllerContext;
 use crate::informers::Informers;
 pub(crate) use rules::{nodes, selector};
 
-/// ControllerOptions of the controllers.
+/// Options of the controllers.
 #[derive(Clone, Debug)]
 pub struct ControllerOptions {
     /// The certificate authority (PEM) for the config map `kube-root-ca.crt` of every namespace.

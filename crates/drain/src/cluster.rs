@@ -3,8 +3,7 @@
 //! A [`ClusterSnapshot`] comes from a server ([`ClusterSnapshot::read`]) or from the output of
 //! `kubectl get -o yaml` ([`ClusterSnapshot::parse`]). Everything else in this module is pure.
 //! [`ClusterSnapshot::unread`] lists the kinds that could not be read, so that callers distinguish
-//! "no
-//! such object" from "unknown".
+//! "no such object" from "unknown".
 //!
 //! The table at the end of this file is the only list of the kinds; `lookup.rs` follows the
 //! references between objects.

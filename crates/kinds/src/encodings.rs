@@ -114,6 +114,7 @@ impl<F: Clone + Eq + Hash> EncodingCache<F> {
             length: source.len(),
             form,
         };
+        // The lock is released before `make` runs; readers of the same key wait at the cell.
         let cell = self.lock().cell(key.clone(), source, now);
         // Only the thread that runs the closure made the encoding.
         let mut is_new = false;

@@ -100,6 +100,8 @@ impl<R: Runtime> Agent<R> {
         loop {
             let next_due = self.due.first().map(|(at, _)| *at);
             tokio::select! {
+                // Responses and due pods come before watch events, so that a burst of events does
+                // not delay them.
                 biased;
                 () = shutdown.cancelled() => return,
                 Some(outcome) = self.requests.join_next() => self.finish_request(outcome),
@@ -133,6 +135,7 @@ impl<R: Runtime> Agent<R> {
                     .filter(|(_, worker)| worker.list != list)
                     .map(|(uid, _)| uid.clone());
                 let mut missing: Vec<Arc<str>> = missing.collect();
+                // In a fixed order, because the map's order is random.
                 missing.sort_unstable();
                 missing.iter().for_each(|uid| self.object_gone(uid));
             }
@@ -155,6 +158,7 @@ impl<R: Runtime> Agent<R> {
         let fingerprint = status::fingerprint(&published);
         if let Some(worker) = self.workers.get_mut(uid) {
             worker.list = self.list;
+            // Responses and watch events arrive in any order.
             if revision < worker.revision {
                 return false;
             }

@@ -13,7 +13,7 @@ const FIRST: Duration = Duration::from_millis(500);
 /// The longest pause, before jitter.
 const MAX: Duration = Duration::from_secs(10);
 
-/// RequestBackoff of 0.5 s, 1 s, 2 s … 10 s, each lengthened a little at random, so that many
+/// Waits of 0.5 s, 1 s, 2 s … 10 s, each lengthened a little at random, so that many
 /// agents do not come back at the same moment.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestBackoff {

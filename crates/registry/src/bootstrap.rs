@@ -1,6 +1,7 @@
 //! The objects that exist before the first request: the system's namespaces, the two system
 //! priority classes, and the service under which pods reach the API.
 
+use futures::future::BoxFuture;
 use kinds::Tree;
 use kinds::status::Status;
 use kinds::tree::json;
@@ -34,15 +35,18 @@ impl Registry {
     /// # Errors
     ///
     /// The refusal of the first object that cannot be created; then none is.
-    pub async fn bootstrap(&self) -> Result<(), Refusal> {
-        let wanted = wanted(self.options().service_network);
-        // One commit is one sync on disk, which keeps the start fast.
-        self.commit(|txn| {
-            wanted
-                .iter()
-                .try_for_each(|wanted| self.ensure_in(txn, wanted))
+    pub fn bootstrap(&self) -> BoxFuture<'_, Result<(), Refusal>> {
+        // Boxed for the reason given in `Registry::call`.
+        Box::pin(async {
+            let wanted = wanted(self.options().service_network);
+            // One commit is one sync on disk, which keeps the start fast.
+            self.commit(|txn| {
+                wanted
+                    .iter()
+                    .try_for_each(|wanted| self.ensure_in(txn, wanted))
+            })
+            .await
         })
-        .await
     }
 
     fn ensure_in(&self, txn: &mut Txn, wanted: &InitialObject) -> Result<(), Refusal> {

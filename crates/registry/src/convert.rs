@@ -2,10 +2,9 @@
 //! `events.k8s.io`) and horizontal pod autoscalers (v1 and v2).
 //!
 //! A body is converted to the stored form before anything is decided, and an answer to the
-//! requested
-//! version when it is returned. For all other kinds both are the same bytes. Fields that v1 of an
-//! autoscaler lacks are kept in annotations, as upstream does, so that a client of v1 loses
-//! nothing.
+//! requested version when it is returned. For all other kinds both are the same bytes. Fields that
+//! v1 of an autoscaler lacks are kept in annotations, as upstream does, so that a client of v1
+//! loses nothing.
 
 use std::borrow::Cow;
 
@@ -39,6 +38,7 @@ fn is_in_requested_version(target: &Target, stored: &[u8]) -> bool {
     if !target.resource.is_custom() {
         return target.resource.is_stored();
     }
+    // Encoded custom objects begin with `apiVersion`, because their type lists it first.
     let head = format!("{{\"apiVersion\":\"{}\"", target.resource.api_version());
     stored.starts_with(head.as_bytes())
 }
@@ -136,8 +136,7 @@ fn autoscaler_to_v1(scaler: &mut Tree) {
 }
 
 /// Takes the metrics at a path: the CPU metric, which v1 has a field for, and the list of the
-/// others
-/// if there are any.
+/// others if there are any.
 fn take_metrics(scaler: &mut Tree, path: &[&str]) -> (Option<Tree>, Option<Tree>) {
     let all = tree::take(scaler, path).unwrap_or(Tree::Null);
     let (mut cpu, others): (Vec<Tree>, Vec<Tree>) = tree::list(&all, &[])

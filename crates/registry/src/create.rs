@@ -1,8 +1,7 @@
 //! POST of an object: decode, fill in defaults, admit, validate, and store it if its name is free.
 //!
 //! A PUT or an apply that names an object that does not exist creates it by these steps, too,
-//! inside
-//! its own commit.
+//! inside its own commit.
 
 use bytes::Bytes;
 use kinds::Tree;
@@ -19,8 +18,7 @@ use crate::view::StoreView;
 use crate::{Registry, admission, convert, managers, object, options, record, service, tree};
 
 /// The number of random characters that follow `generateName`, and the length to which the prefix
-/// is
-/// cut so that both fit into a name.
+/// is cut so that both fit into a name.
 const SUFFIX_CHARACTERS: usize = 5;
 const MAX_PREFIX_BYTES: usize = 58;
 /// How many generated names are tried until one is free.
@@ -74,12 +72,8 @@ impl Registry {
         let mut draft = self.draft(&self.store().snapshot(), target, object, |object| {
             managers::created(object, target, write)
         })?;
-        //  Services get addresses inside the commit. Definitions are compiled when they are
-        // prepared,
-        // which should not happen for one whose name is taken.
-        let is_decided_later =
-            service::is_service(&target.stored) || definition::is_definition(&target.stored);
-        draft.prepared = (!is_decided_later)
+        // Services get addresses inside the commit.
+        draft.prepared = (!service::is_service(&target.stored))
             .then(|| record::prepare(&target.stored, draft.object.clone(), None));
         let json = self
             .commit_or_dry_run(dry_run, |txn| self.store_draft(txn, target, &draft))

@@ -72,7 +72,7 @@ pub(crate) struct DefinitionCache(Mutex<CompiledDefinitions>);
 struct CompiledDefinitions {
     /// The revision at which each definition was compiled.
     compiled: HashMap<Box<str>, (Revision, CompiledDefinition)>,
-    /// Entries after which those of removed definitions are dropped.
+    /// The number of entries above which those of removed definitions are dropped.
     limit: usize,
 }
 
@@ -92,30 +92,44 @@ impl DefinitionCache {
 
     /// Returns the compiled form of a definition; `None` when it has no storage version.
     fn get(&self, record: &Record, is_live: impl Fn(&str) -> bool) -> Option<CompiledDefinition> {
-        if let Some((revision, compiled)) = self.state().compiled.get(&*record.key)
-            && *revision == record.modified
-        {
-            return Some(compiled.clone());
+        let known = |state: &CompiledDefinitions| {
+            let (revision, compiled) = state.compiled.get(&*record.key)?;
+            Some((*revision, compiled.clone()))
+        };
+        let found = known(&self.state());
+        if let Some((_, compiled)) = found.filter(|(revision, _)| *revision == record.modified) {
+            return Some(compiled);
         }
         let compiled = CompiledDefinition::of(&record::parse(&record.value))?;
         let mut state = self.state();
         // Two readers may have compiled the same revision: all get the first result, because rows
         // are compared by their places in memory.
-        let known = state.compiled.get(&*record.key).cloned();
-        let compiled = match known {
+        match known(&state) {
             Some((revision, known)) if revision == record.modified => return Some(known),
             // A reader of an old snapshot.
             Some((revision, _)) if revision > record.modified => return Some(compiled),
-            _ => compiled,
-        };
+            _ => {}
+        }
         let key = record.key.as_ref().into();
         let value = (record.modified, compiled.clone());
         state.compiled.insert(key, value);
         if state.compiled.len() > state.limit.max(MIN_CACHED) {
-            state.compiled.retain(|key, _| is_live(key));
-            state.limit = 2 * state.compiled.len();
+            state.retain(is_live);
         }
         Some(compiled)
+    }
+
+    fn retain(&self, is_live: impl Fn(&str) -> bool) {
+        self.state().retain(is_live);
+    }
+}
+
+impl CompiledDefinitions {
+    /// Drops the entries of definitions that no longer exist.
+    fn retain(&mut self, is_live: impl Fn(&str) -> bool) {
+        self.compiled.retain(|key, _| is_live(key));
+        self.compiled.shrink_to_fit();
+        self.limit = 2 * self.compiled.len();
     }
 }
 
@@ -125,8 +139,7 @@ impl Registry {
         if !facts_of(record).is_some_and(|facts| facts.established) {
             return Vec::new();
         }
-        let is_live = |key: &str| self.store().get(key).is_some();
-        let Some(compiled) = self.definitions().get(record, is_live) else {
+        let Some(compiled) = self.definitions().get(record, |key| self.is_live(key)) else {
             return Vec::new();
         };
         let stored = compiled.stored();
@@ -134,6 +147,15 @@ impl Registry {
             .served()
             .map(|version| ResourceRef::custom_row(version, stored))
             .collect()
+    }
+
+    fn is_live(&self, key: &str) -> bool {
+        self.store().get(key).is_some()
+    }
+
+    /// Drops the compiled forms of definitions that have been removed.
+    pub(crate) fn forget_definitions(&self) {
+        self.definitions().retain(|key| self.is_live(key));
     }
 
     /// Returns the row of a resource, built-in or custom, if it is served.
@@ -157,12 +179,9 @@ impl Registry {
         let mut rows: Vec<ResourceRef> = StoreView::records(&snapshot, &prefix)
             .flat_map(|record| self.rows(&record))
             .collect();
-        rows.sort_by(|one, other| {
-            let priority = |row: &Resource| version_priority(&row.version);
-            one.group
-                .cmp(&other.group)
-                .then_with(|| priority(other).cmp(&priority(one)))
-                .then_with(|| one.plural.cmp(&other.plural))
+        rows.sort_by_cached_key(|row| {
+            let priority = std::cmp::Reverse(version_priority(&row.version));
+            (row.group.clone(), priority, row.plural.clone())
         });
         rows
     }
@@ -192,12 +211,17 @@ fn version_priority(version: &str) -> (u8, u32, u32, std::cmp::Reverse<String>) 
 }
 
 /// Refuses a new object of a custom kind whose definition is removed (404) or terminating (405).
+/// A definition of another scope, which replaced the row's since the request was routed, counts as
+/// removed: the key of the object would have the wrong shape.
 pub(crate) fn check_open(view: &impl StoreView, resource: &ResourceRef) -> Result<(), Refusal> {
     if !resource.is_custom() {
         return Ok(());
     }
     match definition_of(view, resource) {
         None => Err(Status::no_such_resource().into()),
+        Some((_, found)) if found.namespaced != resource.namespaced => {
+            Err(Status::no_such_resource().into())
+        }
         Some((_, found)) if found.terminating => {
             let text = "create not allowed while custom resource definition is terminating";
             Err(Status::failure(405, "MethodNotAllowed", text, Some(Details::default())).into())
@@ -279,6 +303,7 @@ fn settled(definition: &Tree, others: &[&Tree], now: Timestamp) -> Tree {
             || wanted.as_str().into_iter().collect::<Vec<_>>(),
             |list| list.iter().filter_map(Tree::as_str).collect(),
         );
+        // As upstream, the last conflict is the one that is reported.
         match names.iter().find(|name| taken.contains(**name)) {
             Some(name) => conflict = Some((reason, format!("{name:?} is already in use"))),
             None => tree::carry(
@@ -297,6 +322,7 @@ fn settled(definition: &Tree, others: &[&Tree], now: Timestamp) -> Tree {
     let accepted = conflict.is_none();
     let (reason, message) = conflict.unwrap_or(("NoConflicts", "no conflicts found".to_owned()));
     set_condition(&mut next, "NamesAccepted", accepted, reason, &message, now);
+    // Once established, a definition stays so, even when its names conflict later.
     let established = object::condition(definition, "Established")
         .is_some_and(|found| tree::text(found, &["status"]) == "True");
     if accepted && !established {
@@ -373,7 +399,60 @@ pub(crate) fn release(txn: &mut Txn, target: &Target, resource: &ResourceRef) {
 
 #[cfg(test)]
 mod tests {
+    use clock::{Clock, Entropy};
+    use store::Store;
+
     use super::*;
+    use crate::Options;
+    use crate::record::TreeCache;
+
+    #[tokio::test]
+    async fn compiled_definitions_go_with_the_definitions() {
+        let registry = Registry::new(
+            Store::open_memory(),
+            Clock::starting_at(Timestamp::UNIX_EPOCH),
+            Entropy::seeded(1),
+            Options::default(),
+        );
+        let trees = TreeCache::default();
+        let keys: Vec<String> = (0..300)
+            .map(|at| key_of(&format!("crates{at}"), "example.com"))
+            .collect();
+        let written = registry.commit(|txn| {
+            for (at, key) in keys.iter().enumerate() {
+                let definition = json!({
+                    "metadata": {"name": format!("crates{at}.example.com")},
+                    "spec": {
+                        "group": "example.com",
+                        "scope": "Namespaced",
+                        "names": {"plural": format!("crates{at}"), "kind": format!("Crate{at}")},
+                        "versions": [{"name": "v1", "served": true, "storage": true}],
+                    },
+                    "status": {
+                        "acceptedNames": {
+                            "plural": format!("crates{at}"), "kind": format!("Crate{at}"),
+                        },
+                        "conditions": [{"type": "Established", "status": "True"}],
+                    },
+                });
+                record::put(txn, &trees, &row().expect("built in"), key, definition);
+            }
+            Ok(())
+        });
+        written.await.expect("written");
+        let compiled = || registry.definitions().state().compiled.len();
+        assert_eq!((registry.custom_rows().len(), compiled()), (300, 300));
+        let removed = registry.commit(|txn| {
+            for key in &keys {
+                let found = txn.get(key).expect("a definition");
+                record::remove(txn, key, &found.value);
+            }
+            Ok(())
+        });
+        removed.await.expect("removed");
+        registry.forget_definitions();
+        assert_eq!(compiled(), 0);
+    }
 
     #[test]
     fn stable_versions_are_preferred() {

@@ -70,6 +70,7 @@ impl Registry {
         let mut deleted = futures::stream::iter(deletions).buffered(CONCURRENT_DELETIONS);
         while let Some(outcome) = deleted.next().await {
             match outcome {
+                // Another request may have deleted the object since the list was read.
                 Err(refusal) if refusal.status.reason != "NotFound" => return Err(refusal),
                 _ => {}
             }
@@ -102,6 +103,8 @@ impl Registry {
                 warnings,
             };
         }
+        // As upstream, 202 only for the deprecated `orphanDependents: false` while the object
+        // remains.
         let code = if !deleted.gone && options.orphan_dependents == Some(false) {
             202
         } else {

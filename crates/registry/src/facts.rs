@@ -48,6 +48,8 @@ pub(crate) struct DefinitionFlags {
     pub(crate) established: bool,
     /// True when the definition is being deleted.
     pub(crate) terminating: bool,
+    /// True when its objects have a namespace.
+    pub(crate) namespaced: bool,
 }
 
 impl DefinitionFlags {
@@ -57,6 +59,7 @@ impl DefinitionFlags {
             established: object::condition(definition, "Established")
                 .is_some_and(|found| tree::text(found, &["status"]) == "True"),
             terminating: object::terminating(definition),
+            namespaced: tree::text(definition, &["spec", "scope"]) == "Namespaced",
         }
     }
 }
@@ -141,11 +144,12 @@ impl ServiceFacts {
         let all = tree::list(service, &["spec", "clusterIPs"])
             .iter()
             .filter_map(Tree::as_str);
-        let mut addresses: Vec<String> = all
-            .chain([first])
+        let mut addresses: Vec<String> = std::iter::once(first)
+            .chain(all)
             .filter(|address| !address.is_empty() && *address != "None")
             .map(str::to_owned)
             .collect();
+        // `clusterIP` is the first of `clusterIPs`, when both are set.
         addresses.dedup();
         let ports = tree::list(service, &["spec", "ports"])
             .iter()

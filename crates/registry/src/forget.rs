@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use kinds::Tree;
 use store::{Record, Revision};
@@ -25,14 +26,18 @@ const REMOVALS: usize = 200;
 const EVENTS: &str = "events/";
 
 impl Registry {
-    /// Removes old events and compacts the history every five minutes, until the store is closed.
-    pub async fn forget(&self) {
-        // This revision is never reached, so that the wait ends when the store is closed.
-        let closed = self.store().reached(Revision(u64::MAX));
-        tokio::select! {
-            _ = closed => {}
-            () = self.forget_steadily() => {}
-        }
+    /// Removes old events, compacts the history and drops what is kept for removed definitions every
+    /// five minutes, until the store is closed.
+    pub fn forget(&self) -> BoxFuture<'_, ()> {
+        // Boxed for the reason given in `Registry::call`.
+        Box::pin(async {
+            // This revision is never reached, so that the wait ends when the store is closed.
+            let closed = self.store().reached(Revision(u64::MAX));
+            tokio::select! {
+                _ = closed => {}
+                () = self.forget_steadily() => {}
+            }
+        })
     }
 
     async fn forget_steadily(&self) {
@@ -41,6 +46,7 @@ impl Registry {
             tokio::time::sleep(PAUSE).await;
             self.store().compact(before);
             before = self.store().revision();
+            self.forget_definitions();
             if let Err(refusal) = self.forget_events().await {
                 tracing::warn!(%refusal, "old events were not removed; trying again later");
             }

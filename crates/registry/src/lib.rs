@@ -37,6 +37,7 @@
 use std::sync::Arc;
 
 use clock::{Clock, Entropy};
+use futures::future::BoxFuture;
 use kinds::encodings::EncodingCache;
 use kinds::status::Status;
 use store::{CommitError, Store, Txn};
@@ -56,6 +57,7 @@ mod key;
 mod kind;
 mod list;
 mod managers;
+pub mod model;
 mod namespace;
 mod object;
 mod observe;
@@ -66,7 +68,6 @@ mod read;
 mod record;
 pub mod request;
 mod resource;
-pub mod rules;
 mod scale;
 mod schema;
 mod selection;
@@ -140,7 +141,7 @@ struct Inner {
     entropy: Entropy,
     options: Options,
     observer: observe::Observer,
-    /// Stored bytes converted to other versions, by the address of the row.
+    /// Stored bytes converted to other versions, by the row.
     converted: EncodingCache<ResourceRef>,
     /// The trees of recent objects.
     trees: TreeCache,
@@ -224,7 +225,12 @@ impl Registry {
     /// # Errors
     ///
     /// A [`Refusal`] with the `Status` for the client.
-    pub async fn call(&self, request: Request) -> Result<Reply, Refusal> {
+    pub fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, Refusal>> {
+        // The crate that polls a future compiles it. Boxed, all verbs are compiled here, once.
+        Box::pin(self.call_verb(request))
+    }
+
+    async fn call_verb(&self, request: Request) -> Result<Reply, Refusal> {
         let Request {
             user,
             resource,
@@ -353,7 +359,7 @@ impl Registry {
         dry_run: bool,
         mut decide: impl FnMut(&mut Txn) -> Result<T, Refusal> + Send,
     ) -> Result<T, Refusal> {
-        //  A refused commit writes nothing, so that a dry run is a commit that is refused at its
+        // A refused commit writes nothing, so that a dry run is a commit that is refused at its
         // end.
         let result = self.store().commit(|txn| match decide(txn) {
             Ok(value) if dry_run => Err(Ok(value)),

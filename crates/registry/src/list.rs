@@ -1,10 +1,8 @@
 //! LIST: a consistent page of a collection, from a snapshot.
 //!
 //! All pages of one list come from the snapshot of the first page, whose revision is in the
-//! continue
-//! token. When that revision has left the history, the client gets 410 and a token with which it
-//! can
-//! continue from the present state.
+//! continue token. When that revision has left the history, the client gets 410 and a token with
+//! which it can continue from the present state.
 
 use std::sync::Arc;
 
@@ -41,7 +39,7 @@ impl Registry {
         let selection = Selection::of(target, options)?;
         let prefix = target.prefix();
         let (snapshot, start_after) = self.place(options, &prefix).await?;
-        //  Upstream serves resource version 0 from a cache without pages, even with a continue
+        // Upstream serves resource version 0 from a cache without pages, even with a continue
         // token.
         let limit = if options.resource_version == "0" {
             0
@@ -154,6 +152,7 @@ fn page(
     };
     metadata.continue_token = token::render(Some(snapshot.revision()), &last.key, prefix);
     if selection.is_everything() {
+        // One more was taken above to see whether the list goes on.
         let more = matching.count() + 1;
         metadata.remaining_item_count = i64::try_from(more).ok();
     }

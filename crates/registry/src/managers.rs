@@ -1,6 +1,6 @@
 //! `metadata.managedFields` of ordinary writes: which field manager owns which field. The
-//! computation
-//! is in `kinds::apply`; this module names the writer and says when owners are recorded.
+//! computation is in `kinds::apply`; this module names the writer and says when owners are
+//! recorded.
 
 use kinds::Tree;
 use kinds::apply::{ApplySchema, FieldManager, SCALE_VERSION, update_managers};

@@ -7,14 +7,14 @@
 //!
 //! Data flow: `pod/eviction.rs` fills an [`EvictionObservation`] and passes it to
 //! [`Registry::observed`] with the answer. `counts` counts it. `pending` collects the events that
-//! `events` writes.
-//! `advice` checks a budget that was just written. `render` renders the metrics.
+//! `events` writes. `advice` checks a budget that was just written. `render` renders the metrics.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use kinds::status::Status;
 use store::{Compacted, Record, StoreEvent, Watch};
 use tokio::time::Instant;
@@ -123,15 +123,18 @@ impl Registry {
     /// Measures the time from an eviction to the removal of the pod, and from a change of a
     /// budget's spec to its status. Writes events about refused evictions if the options enable
     /// them. Requests are answered whether or not this runs.
-    pub async fn observe(&self) {
-        let observer = self.observer();
-        observer.observing.store(true, Ordering::Relaxed);
-        let _guard = ObservingGuard(&observer.observing);
-        tokio::select! {
-            () = self.follow("", "pods", |event| observer.pod_changed(event)) => {}
-            () = self.follow_budgets() => {}
-            () = self.write_refusal_events() => {}
-        }
+    pub fn observe(&self) -> BoxFuture<'_, ()> {
+        // Boxed for the reason given in `Registry::call`.
+        Box::pin(async {
+            let observer = self.observer();
+            observer.observing.store(true, Ordering::Relaxed);
+            let _guard = ObservingGuard(&observer.observing);
+            tokio::select! {
+                () = self.follow("", "pods", |event| observer.pod_changed(event)) => {}
+                () = self.follow_budgets() => {}
+                () = self.write_refusal_events() => {}
+            }
+        })
     }
 
     /// Records how long the status of a budget lagged behind its pods.
@@ -208,9 +211,14 @@ impl Registry {
         }
     }
 
-    /// Watches a built-in kind in all namespaces and passes its events to `on_event`. Restarts the
-    /// watch when events were missed. Returns when the store is closed.
-    async fn follow(&self, group: &str, plural: &str, mut on_event: impl FnMut(&StoreEvent)) {
+    /// Watches a built-in kind in all namespaces and passes its events to `on_event`; `None` stands
+    /// for events that were missed. Returns when the store is closed.
+    async fn follow(
+        &self,
+        group: &str,
+        plural: &str,
+        mut on_event: impl FnMut(Option<&StoreEvent>),
+    ) {
         let Some(resource) = kinds::resource(group, "v1", plural) else {
             return;
         };
@@ -221,13 +229,16 @@ impl Registry {
             if forward_events(&mut watch, &mut on_event).await {
                 return;
             }
+            on_event(None);
         }
     }
 
     async fn follow_budgets(&self) {
         let mut behind = HashMap::new();
-        self.follow("policy", "poddisruptionbudgets", |event| {
-            self.observer().budget_changed(&mut behind, event)
+        self.follow("policy", "poddisruptionbudgets", |event| match event {
+            Some(event) => self.observer().budget_changed(&mut behind, event),
+            // The status may have followed in one of the missed events.
+            None => behind.clear(),
         })
         .await;
     }
@@ -235,11 +246,11 @@ impl Registry {
 
 /// Passes the events of a watch to `on_event` until the watch ends. Returns true when the store was
 /// closed, and false when events were missed and the watch must be restarted.
-async fn forward_events(watch: &mut Watch, on_event: &mut impl FnMut(&StoreEvent)) -> bool {
+async fn forward_events(watch: &mut Watch, on_event: &mut impl FnMut(Option<&StoreEvent>)) -> bool {
     loop {
         match watch.next().await {
             None => return true,
-            Some(Ok(events)) => events.iter().for_each(|event| on_event(event)),
+            Some(Ok(events)) => events.iter().for_each(|event| on_event(Some(event))),
             Some(Err(Compacted { .. })) => return false,
         }
     }
@@ -267,7 +278,15 @@ impl Observer {
         }
     }
 
-    fn pod_changed(&self, event: &StoreEvent) {
+    fn pod_changed(&self, event: Option<&StoreEvent>) {
+        let Some(event) = event else {
+            // The removals of these pods may be among the missed events.
+            self.awaited
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clear();
+            return;
+        };
         if event.removed {
             self.removed(uid_of(event.previous.as_ref().unwrap_or(&event.record)));
         }

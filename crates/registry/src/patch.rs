@@ -194,8 +194,7 @@ fn check_type(patched: &Tree, expected: ExpectedKind<'_>) -> Result<(), String> 
 }
 
 /// Returns the 422 for a patch whose result the type does not allow. As upstream's, it names
-/// neither
-/// kind nor object.
+/// neither kind nor object.
 fn invalid(shown: &str, why: &str) -> Refusal {
     let fault = FieldError::invalid("patch", &Tree::from(shown), why);
     Status::invalid(

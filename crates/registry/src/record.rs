@@ -1,6 +1,5 @@
 //! Objects as records of the store: their bytes, and what is kept beside them so that readers do
-//! not
-//! parse them.
+//! not parse them.
 //!
 //! Beside the bytes lie the [`Facts`] of an object: its labels, its selectable fields and what its
 //! kind registers. They are made when the object is written, or by the first reader after a
@@ -239,8 +238,7 @@ pub(crate) fn put_encoded(
 }
 
 /// An object that was encoded before its commit, so that the commit, which excludes all others,
-/// only
-/// has to insert the revision.
+/// only has to insert the revision.
 pub(crate) struct Prepared {
     encoded: EncodedObject,
     facts: Arc<Facts>,
@@ -263,6 +261,7 @@ pub(crate) fn prepare(
     mut tree: Tree,
     earlier: Option<EncodedTree<'_>>,
 ) -> Prepared {
+    // Version 0 is a placeholder: the member must exist for `with_revision` to replace it.
     let encoded = encode(resource, &mut tree, 0, earlier);
     let facts = Arc::new(Facts::of(resource, &tree));
     Prepared { encoded, facts }

@@ -102,7 +102,7 @@ impl Registry {
         let change = scaling.change(write, Origin::Put);
         let make = |scale: &Tree| {
             Ok(DecodedObject {
-                tree: scaling.note(sent.clone(), scale, write),
+                tree: scaling.with_managers(sent.clone(), scale, write),
                 warnings: Vec::new(),
             })
         };
@@ -132,7 +132,7 @@ impl Registry {
                 managers::put(&mut tree, managers::of(scale).clone());
             }
             Ok(DecodedObject {
-                tree: scaling.note(tree, scale, write),
+                tree: scaling.with_managers(tree, scale, write),
                 warnings,
             })
         };
@@ -214,6 +214,7 @@ impl<'a> Scaling<'a> {
     fn change(&self, write: &'a WriteOptions, origin: Origin) -> ObjectUpdate<'a> {
         ObjectUpdate {
             target: self.target,
+            // Written as the object itself, so that the generation rises and the spec is validated.
             subresource: "",
             has_managers: true,
             write,
@@ -222,7 +223,7 @@ impl<'a> Scaling<'a> {
     }
 
     /// Returns a new scale with the managers that it has after a write other than apply.
-    fn note(&self, mut new: Tree, old: &Tree, write: &WriteOptions) -> Tree {
+    fn with_managers(&self, mut new: Tree, old: &Tree, write: &WriteOptions) -> Tree {
         managers::record(
             &mut new,
             old,
@@ -240,6 +241,7 @@ impl<'a> Scaling<'a> {
             &self.paths.spec_replicas.names(),
             tree::int(scale, &["spec", "replicas"]).unwrap_or(0),
         );
+        // The client's preconditions apply to the object. Without a uid the object keeps its own.
         for member in ["resourceVersion", "uid"] {
             tree::carry(scale, &mut object, &["metadata", member]);
         }

@@ -197,8 +197,7 @@ pub(crate) trait Strategy: Send + Sync {
 
     /// Returns true when the kind validates metadata a second time, with its own rule for names and
     ///  the rule that finalizers are qualified. Faults of metadata in updates are then reported
-    /// twice,
-    /// as upstream does.
+    /// twice, as upstream does.
     fn has_own_metadata_rules(&self) -> bool {
         true
     }
@@ -214,9 +213,8 @@ pub(crate) trait Strategy: Send + Sync {
         false
     }
 
-    ///  Returns true when the difference between the two objects raises the generation. Called for
-    /// the
-    /// main resource only, and only when [`Strategy::has_generation`].
+    /// Returns true when the difference between the two objects raises the generation. Called for
+    /// the main resource only, and only when [`Strategy::has_generation`].
     fn raises_generation(&self, ty: &'static Type, new: &Tree, old: &Tree) -> bool {
         !same_part(ty, &["spec"], new, old)
     }
@@ -238,9 +236,8 @@ pub(crate) trait Strategy: Send + Sync {
         None
     }
 
-    ///  Returns the message of the refusal of an unknown field selector. `None` stands for the
-    /// common
-    /// message, and for the common rule, which accepts `metadata.namespace` for every kind.
+    /// Returns the message of the refusal of an unknown field selector. `None` stands for the
+    /// common message, and for the common rule, which accepts `metadata.namespace` for every kind.
     fn field_refusal(&self, field: &str) -> Option<String> {
         let _ = field;
         None
@@ -257,9 +254,8 @@ pub(crate) trait Strategy: Send + Sync {
         None
     }
 
-    ///  Returns the grace period of a first delete in seconds; `requested` is the client's. `None`
-    /// for
-    /// kinds without a grace period, whose objects are removed at once.
+    /// Returns the grace period of a first delete in seconds; `requested` is the client's. `None`
+    /// for kinds without a grace period, whose objects are removed at once.
     fn grace_seconds(&self, _object: &Tree, _requested: Option<i64>) -> Option<i64> {
         None
     }

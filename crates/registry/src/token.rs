@@ -127,9 +127,8 @@ impl Registry {
 }
 
 impl Registry {
-    ///  Returns the object that a token is to be bound to. It must exist, and a pod must run under
-    /// the
-    /// account.
+    /// Returns the object that a token is to be bound to. It must exist, and a pod must run under
+    /// the account.
     fn bound(&self, target: &Target, asked: &Tree) -> Result<Option<Bound>, Refusal> {
         if asked.is_null() {
             return Ok(None);

@@ -2,8 +2,7 @@
 //! inside one commit.
 //!
 //! Because the new state is produced where the old one is read, a patch never conflicts with
-//! another
-//! write. Only a client that names a resource version can get a conflict.
+//! another write. Only a client that names a resource version can get a conflict.
 
 use bytes::Bytes;
 use kinds::Tree;
@@ -100,9 +99,8 @@ impl Registry {
         })
     }
 
-    ///  Carries out a change. `produce` returns the new state for the present one, which is `None`
-    /// when
-    /// the object does not exist; it runs again when the commit is retried.
+    /// Carries out a change. `produce` returns the new state for the present one, which is `None`
+    /// when the object does not exist; it runs again when the commit is retried.
     pub(crate) async fn change(
         &self,
         change: &ObjectUpdate<'_>,
@@ -181,6 +179,8 @@ impl Registry {
             admission::mutate_update(target, &mut new, &old);
         }
         rules.prepare_update(&context, &mut new, &old);
+        // After the strategy has reset what this path may not change, so that such fields get no
+        // owner.
         if !change.has_managers {
             let author = managers::Author::new(target, change.subresource, change.write);
             managers::updated(&mut new, &old, target, &author);
@@ -196,9 +196,12 @@ impl Registry {
             service::allocate(self, txn, &mut new, Some(&old))?;
         }
         warnings.extend(rules.warnings(&context, &new, Some(&old)));
+        // The version was compared above. With the old one, an unchanged object equals `old` and
+        // nothing is written.
         tree::carry(&old, &mut new, &["metadata", "resourceVersion"]);
         let json = store_change(txn, target, found, &old, new);
         if definition::is_definition(&target.stored) {
+            // The group of a definition is immutable, so the old object names it as well.
             definition::settle(txn, target, tree::text(&old, &["spec", "group"]));
         }
         let json = if dry_run {

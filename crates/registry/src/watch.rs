@@ -1,11 +1,10 @@
 //! WATCH: the changes of a collection after a revision, as a stream.
 //!
 //! A watch that names no revision first returns each existing object as ADDED, and then, to a
-//! client
-//! that accepts bookmarks, the bookmark that ends the initial events. For an object that stops
-//! matching the selectors the watcher gets DELETED with its last matching state. The stream ends at
-//! its timeout or when the store closes. A watcher that falls behind the bounded history gets an
-//! ERROR event with 410.
+//! client that accepts bookmarks, the bookmark that ends the initial events. For an object that
+//! stops matching the selectors the watcher gets DELETED with its last matching state. The stream
+//! ends at its timeout or when the store closes. A watcher that falls behind the bounded history
+//! gets an ERROR event with 410.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,8 +24,7 @@ use crate::target::Target;
 use crate::{Registry, options, read, record};
 
 /// The shortest timeout of a watch whose client gives none. A random time up to as long is added,
-/// so
-/// that not all clients reconnect at once.
+/// so that not all clients reconnect at once.
 const DEFAULT_TIMEOUT_SECONDS: u64 = 1800;
 /// The interval of bookmarks.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);

@@ -25,6 +25,14 @@ pub trait Backend: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Returns the row of a custom resource if it is served now: the one that
+    /// [`Backend::custom_rows`] has for it.
+    fn custom_row(&self, group: &str, version: &str, plural: &str) -> Option<ResourceRef> {
+        self.custom_rows()
+            .into_iter()
+            .find(|row| row.group == group && row.version == version && row.plural == plural)
+    }
+
     /// Appends metrics in the text format of Prometheus.
     fn metrics(&self, _out: &mut String) {}
 }
@@ -42,6 +50,10 @@ impl<T: Backend + ?Sized> Backend for Arc<T> {
         (**self).custom_rows()
     }
 
+    fn custom_row(&self, group: &str, version: &str, plural: &str) -> Option<ResourceRef> {
+        (**self).custom_row(group, version, plural)
+    }
+
     fn metrics(&self, out: &mut String) {
         (**self).metrics(out);
     }
@@ -49,7 +61,7 @@ impl<T: Backend + ?Sized> Backend for Arc<T> {
 
 impl Backend for registry::Registry {
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, Refusal>> {
-        Box::pin(Self::call(self, request))
+        Self::call(self, request)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -58,6 +70,11 @@ impl Backend for registry::Registry {
 
     fn custom_rows(&self) -> Vec<ResourceRef> {
         Self::custom_rows(self)
+    }
+
+    fn custom_row(&self, group: &str, version: &str, plural: &str) -> Option<ResourceRef> {
+        self.resource(group, version, plural)
+            .filter(ResourceRef::is_custom)
     }
 
     fn metrics(&self, out: &mut String) {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clock::Clock;
+use futures::future::BoxFuture;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::pki_types::UnixTime;
@@ -93,7 +94,17 @@ impl Server {
     ///
     /// # Errors
     /// TLS rejects the certificates. An error on one connection ends only that connection.
-    pub async fn serve(
+    pub fn serve<'a>(
+        &'a self,
+        listener: Listener,
+        certs: &'a Certs,
+        shutdown: CancellationToken,
+    ) -> BoxFuture<'a, Result<(), CertsError>> {
+        // The crate that polls a future compiles it. Boxed, the HTTP server is compiled here, once.
+        Box::pin(self.serve_connections(listener, certs, shutdown))
+    }
+
+    async fn serve_connections(
         &self,
         listener: Listener,
         certs: &Certs,

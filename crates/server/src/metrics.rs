@@ -56,7 +56,7 @@ pub(crate) struct Metrics {
     durations: HistogramVec,
     in_flight: IntGauge,
     long_running: IntGauge,
-    custom_kinds: Mutex<HashSet<(String, String)>>,
+    custom_kinds: Mutex<HashSet<[String; 3]>>,
     started: Timestamp,
 }
 
@@ -136,14 +136,14 @@ impl Metrics {
 
     /// Counts a request that was answered with `code` after `took`.
     pub(crate) fn count(&self, labels: &RequestLabels, code: StatusCode, took: Duration) {
-        let (group, version, resource) = labels.resource.as_ref().map_or(("", "", ""), |row| {
-            (&*row.group, &*row.version, &*row.plural)
+        let [group, version, resource] = labels.resource.as_ref().map_or([""; 3], |row| {
+            let kind = [&*row.group, &*row.version, &*row.plural];
+            if row.is_custom() && !self.has_series(kind) {
+                [OTHER; 3]
+            } else {
+                kind
+            }
         });
-        let (group, resource) = if self.has_series(labels.resource.as_ref()) {
-            (group, resource)
-        } else {
-            (OTHER, OTHER)
-        };
         let values = [
             code.as_str(),
             if labels.dry_run { "All" } else { "" },
@@ -160,16 +160,14 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// Returns whether a row has series of its own, and makes room for them while there is some.
-    fn has_series(&self, resource: Option<&ResourceRef>) -> bool {
-        let Some(row) = resource.filter(|row| row.is_custom()) else {
-            return true;
-        };
+    /// Returns whether a custom kind, given by group, version and plural, has series of its own. Makes
+    /// room for them while there is some.
+    fn has_series(&self, kind: [&str; 3]) -> bool {
         let mut kinds = self
             .custom_kinds
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let kind = (row.group.to_string(), row.plural.to_string());
+        let kind = kind.map(str::to_owned);
         kinds.contains(&kind) || (kinds.len() < MAX_CUSTOM_KINDS && kinds.insert(kind))
     }
 
@@ -332,6 +330,15 @@ mod tests {
             assert!(text.contains(&expected), "{expected} is missing in {text}");
         }
         assert!(!text.contains("# EOF"), "that is OpenMetrics: {text}");
+    }
+
+    #[test]
+    fn versions_of_custom_kinds_count_towards_the_bound_of_series() {
+        let metrics = Metrics::new(Timestamp::UNIX_EPOCH);
+        let has_series = |at: usize| metrics.has_series(["g", &format!("v{at}"), "crates"]);
+        let with_series = (0..MAX_CUSTOM_KINDS + 50).filter(|at| has_series(*at));
+        assert_eq!(with_series.count(), MAX_CUSTOM_KINDS);
+        assert!(has_series(0), "a kind keeps its series");
     }
 
     #[test]

@@ -30,6 +30,7 @@ impl<'a> Query<'a> {
     }
 
     /// Returns the first value of a parameter.
+    // As in Go, the first value counts.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.pairs
             .iter()
@@ -133,6 +134,7 @@ impl<'a> Query<'a> {
         let force = self.flag("force");
         match patch {
             Some(PatchKind::Apply) if manager.is_empty() => {
+                // Reported before the faults of `dryRun`.
                 faults.insert(
                     0,
                     FieldError::required("fieldManager", "is required for apply patch"),

@@ -40,6 +40,15 @@ impl ServedApisCache {
         }
     }
 
+    /// Returns the newest APIs if this row of a custom kind is among them.
+    pub(crate) fn newest_with(&self, row: &ResourceRef) -> Option<Arc<ServedApis>> {
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = newest
+            .catalogue
+            .resource(&row.group, &row.version, &row.plural);
+        (found == Some(row)).then(|| newest.clone())
+    }
+
     /// Returns the APIs with these custom kinds. Makes new ones if the custom kinds have changed
     /// since the last call, so that documents are made again only then.
     pub(crate) fn with(&self, custom: Vec<ResourceRef>) -> Arc<ServedApis> {

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use clock::{Clock, Entropy};
+use futures::future::BoxFuture;
 use http::{Request, Response};
 use kinds::facts::Resource;
 use registry::request::{Refusal, User};
@@ -69,10 +70,13 @@ impl Server {
     ///
     /// # Errors
     /// The registry refuses to read or to create them.
-    pub async fn bootstrap(&self) -> Result<(), Refusal> {
-        authorize::ensure_defaults(&*self.state.backend).await?;
-        self.state.policy.forget();
-        Ok(())
+    pub fn bootstrap(&self) -> BoxFuture<'_, Result<(), Refusal>> {
+        // Boxed for the reason given in `Server::serve`.
+        Box::pin(async {
+            authorize::ensure_defaults(&*self.state.backend).await?;
+            self.state.policy.forget();
+            Ok(())
+        })
     }
 
     /// Sets the source of container logs. The first call wins; later ones have no effect.

@@ -109,10 +109,14 @@ impl ServerState {
             .resource(group, version, plural)
             .is_some()
         {
-            built_in.clone()
-        } else {
-            self.served()
+            return built_in.clone();
         }
+        // Reading one definition is enough while the newest APIs have the row: all definitions are
+        // read only after one of them has changed.
+        self.backend
+            .custom_row(group, version, plural)
+            .and_then(|row| self.apis.newest_with(&row))
+            .unwrap_or_else(|| self.served())
     }
 
     /// Returns whether an identity still exists. Deleting a service account, or an object that a

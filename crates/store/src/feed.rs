@@ -72,6 +72,7 @@ impl WatchGroup {
 
     /// Wakes the watches of this group.
     pub(crate) fn notify(&self) {
+        // Reset first: an event that arrives in between is notified again.
         self.queue().to_notify = false;
         self.changed.send_replace(());
     }

@@ -115,6 +115,7 @@ impl Txn {
         memo: Option<Arc<dyn Any + Send + Sync>>,
     ) -> Arc<Record> {
         let value = value.into();
+        // A write over a limit still goes into the copy; `finish` refuses the whole transaction.
         self.check(key, &value);
         let previous = self.keyspace.get(key).cloned();
         let revision = self.next_revision();

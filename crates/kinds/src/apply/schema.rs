@@ -64,7 +64,7 @@ pub struct CustomField {
     pub always: bool,
     /// How apply merges the list.
     pub list: ListType,
-    /// KeysView of the items of a list of type map.
+    /// Keys of the items of a list of type map.
     pub keys: Vec<Text>,
     /// True if apply treats the map or structure as one field.
     pub atomic: bool,

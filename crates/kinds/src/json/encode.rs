@@ -298,6 +298,7 @@ impl<'t> JsonWriter<'t> {
                     let Some((index, member)) = member else { break };
                     let field = &ty.fields[index];
                     next += 1;
+                    // A present member is not written again as one that is always written.
                     always = always.strip_prefix(&[index]).unwrap_or(always);
                     if !left_out(member, field) {
                         self.key(field.name, &mut first);

@@ -117,6 +117,7 @@ impl<R: Runtime> Agent<R> {
         let Some(worker) = self.workers.get_mut(uid) else {
             return;
         };
+        // `settle` runs again when a request ends, so a pod waits with at most one request.
         let retry_at = worker.retry_at.filter(|at| *at > now);
         self.wake(uid, [wake_at, retry_at].into_iter().flatten().min());
         let Some(worker) = self.workers.get_mut(uid) else {

@@ -34,7 +34,7 @@ pub struct PodStatus {
     /// The address of the node.
     #[serde(rename = "hostIP", skip_serializing_if = "String::is_empty")]
     pub host_ip: String,
-    /// PodIpPool of the node.
+    /// Address of the node.
     #[serde(
         rename = "hostIPs",
         deserialize_with = "nullable",
@@ -44,7 +44,7 @@ pub struct PodStatus {
     /// The address of the pod.
     #[serde(rename = "podIP", skip_serializing_if = "String::is_empty")]
     pub pod_ip: String,
-    /// PodIpPool of the pod.
+    /// Address of the pod.
     #[serde(
         rename = "podIPs",
         deserialize_with = "nullable",

@@ -35,6 +35,8 @@ impl Registry {
         }
         let key = key::core("serviceaccounts", &target.namespace, "default");
         let namespace = key::core("namespaces", "", &target.namespace);
+        // Read before the account is looked up: an account that appears in between ends the wait at
+        // once.
         let revision = self.store().revision();
         if self.store().get(&key).is_some() || self.store().get(&namespace).is_none() {
             return;
@@ -42,6 +44,7 @@ impl Registry {
         let Ok(mut accounts) = self.store().watch(&key, revision) else {
             return;
         };
+        // If the account is still missing, admission refuses the pod.
         let _ = tokio::time::timeout(DEFAULT_ACCOUNT_WAIT, accounts.next()).await;
     }
 }

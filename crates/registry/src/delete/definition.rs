@@ -74,7 +74,9 @@ pub(crate) fn delete_in(
                 &DeleteOptions::default(),
             )?;
         }
+        // Without objects no deletion of one would release the definition.
         release(txn, target, &resource);
     }
+    // Upstream removes the definition later, so the answer is always the marked one.
     Ok(Deleted::new(marked.value.clone(), false, &before))
 }

@@ -105,8 +105,8 @@ pub(crate) fn carry_out(
     let key = &*found.key;
     let (json, gone) = match &deletion.next {
         Next::Unchanged => (found.value.clone(), false),
-        Next::Terminating(ready) => (
-            record::put_prepared(txn, &target.trees, key, ready)
+        Next::Terminating(prepared) => (
+            record::put_prepared(txn, &target.trees, key, prepared)
                 .value
                 .clone(),
             false,

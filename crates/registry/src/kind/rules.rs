@@ -45,9 +45,8 @@ impl Rules {
         Self { resource, strategy }
     }
 
-    ///  Fills in defaults. Runs on create, update and patch, and again after admission, which may
-    /// have
-    /// added parts that have defaults.
+    /// Fills in defaults. Runs on create, update and patch, and again after admission, which may
+    /// have added parts that have defaults.
     pub(crate) fn default(&self, object: &mut Tree) {
         self.strategy.default(object);
     }
@@ -110,10 +109,9 @@ impl Rules {
         faults
     }
 
-    ///  Changes an updated object before it is validated: resets what this subresource may not
-    /// change
-    /// and the metadata that only the system sets, and raises the generation. `new` must have a
-    /// resource version, in an unconditional update the old one.
+    /// Changes an updated object before it is validated: resets what this subresource may not
+    /// change and the metadata that only the system sets, and raises the generation. `new` must
+    /// have a resource version, in an unconditional update the old one.
     pub(crate) fn prepare_update(&self, context: &StrategyContext<'_>, new: &mut Tree, old: &Tree) {
         meta::prepare_update(new, old);
         match context.subresource {

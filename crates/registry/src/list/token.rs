@@ -1,6 +1,5 @@
 //! The continue token: the revision of a list's first page, and the key at which the last page
-//! ended.
-//! It is opaque to clients and has upstream's form.
+//! ended. It is opaque to clients and has upstream's form.
 
 use base64::Engine;
 use base64::alphabet::URL_SAFE;

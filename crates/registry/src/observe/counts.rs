@@ -1,7 +1,8 @@
 //! Counts evictions by namespace, budget and outcome, and measures how long budgets refuse them.
 //!
 //! The number of series is bounded by [`MAX_SERIES`]. Further evictions are counted under
-//! [`OTHER`]. Only the first eviction of a series takes the write lock.
+//! [`OTHER`]. The first eviction of a series
+//! takes the write lock, and so does each one beyond the bound.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

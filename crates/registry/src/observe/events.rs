@@ -179,7 +179,7 @@ impl Registry {
             verb,
         };
         // Boxed because this future is part of the observer's, which lives as long as the server.
-        Box::pin(self.call(request)).await
+        self.call(request).await
     }
 }
 

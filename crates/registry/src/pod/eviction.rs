@@ -84,9 +84,8 @@ impl Registry {
         let dry_run = !asked.dry_run.is_empty();
         observation.dry_run = dry_run;
         let always_allow_counts = self.options().gates.unhealthy_pod_eviction_policy;
-        //  Most evictions under a tight budget are refused. The visible state is enough to refuse,
-        // and
-        // reading it does not wait in the queue of commits.
+        // Most evictions under a tight budget are refused. The visible state is enough to refuse,
+        // and reading it does not wait in the queue of commits.
         let snapshot = self.store().snapshot();
         let kinds = EvictionResources::find()?;
         let early = EvictionContext::read(&snapshot, target, &kinds)?;
@@ -94,9 +93,8 @@ impl Registry {
         if let (_, Decision::Refuse(refusal)) = early.decide(&asked, always_allow_counts) {
             return Err(refusal);
         }
-        //  Encode the pod's new states before the commit, which excludes all others. They are used
-        // if
-        // the pod has not changed until then.
+        // Encode the pod's new states before the commit, which excludes all others. They are used
+        // if the pod has not changed until then.
         let prepared = if dry_run {
             None
         } else {
@@ -292,8 +290,7 @@ fn selects(budget: &Facts, pod: &Facts) -> bool {
 }
 
 /// Returns the kind that the body must have. `policy/v1beta1` is accepted as well, as upstream
-/// does,
-/// although it is no longer served.
+/// does, although it is no longer served.
 fn expected(target: &Target) -> Result<ExpectedKind<'_>, Refusal> {
     let sub = target
         .resource

@@ -79,7 +79,7 @@ impl Strategy for Deployment {
     ) -> Vec<FieldError> {
         let mut out = Vec::new();
         if context.subresource == "status" {
-            let figures = [
+            let counts = [
                 "observedGeneration",
                 "replicas",
                 "updatedReplicas",
@@ -89,7 +89,7 @@ impl Strategy for Deployment {
                 "collisionCount",
                 "terminatingReplicas",
             ];
-            workload::replica_counts(new, &figures, &figures[2..5], "readyReplicas", &mut out);
+            workload::replica_counts(new, &counts, &counts[2..5], "readyReplicas", &mut out);
             workload::collision_count(new, old, &mut out);
         } else {
             spec(at(new, &["spec"]), &mut out);
@@ -263,7 +263,7 @@ fn replica_set_spec(spec: &Tree, out: &mut Faults) {
 }
 
 fn replica_status(object: &Tree, out: &mut Faults) {
-    let figures = [
+    let counts = [
         "replicas",
         "fullyLabeledReplicas",
         "readyReplicas",
@@ -271,7 +271,7 @@ fn replica_status(object: &Tree, out: &mut Faults) {
         "observedGeneration",
         "terminatingReplicas",
     ];
-    workload::replica_counts(object, &figures, &figures[1..4], "readyReplicas", out);
+    workload::replica_counts(object, &counts, &counts[1..4], "readyReplicas", out);
 }
 
 pub(crate) struct ReplicationController;

@@ -309,9 +309,9 @@ fn completion_mode(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
 }
 
 fn indexed(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
-    let figure = |field: &str| int(spec, &[field]);
+    let field_value = |field: &str| int(spec, &[field]);
     let at_most = |field: &str, limit: i64, words: &str, out: &mut Faults| {
-        if let Some(number) = figure(field).filter(|number| *number > limit) {
+        if let Some(number) = field_value(field).filter(|number| *number > limit) {
             let detail = format!("must be less than or equal to {limit}{words}");
             out.push(FieldError::invalid(
                 path.child(field),
@@ -320,7 +320,7 @@ fn indexed(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
             ));
         }
     };
-    let (completions, failed) = (figure("completions"), figure("maxFailedIndexes"));
+    let (completions, failed) = (field_value("completions"), field_value("maxFailedIndexes"));
     if completions.is_none() {
         out.push(FieldError::required(
             path.child("completions"),
@@ -345,7 +345,7 @@ fn indexed(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
     at_most("maxFailedIndexes", FAILED_INDEXES_LIMIT, "", out);
     if completions.is_none_or(|completions| completions <= MANY_COMPLETIONS)
-        || figure("backoffLimitPerIndex").is_none()
+        || field_value("backoffLimitPerIndex").is_none()
     {
         return;
     }

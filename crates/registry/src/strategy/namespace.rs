@@ -102,13 +102,13 @@ impl Strategy for Namespace {
 }
 
 /// Validates the finalizers of the spec. The path in a fault includes the index only if
-/// `identifies` is set, as upstream does for the `finalize` subresource.
-fn finalizers(object: &Tree, identifies: bool) -> Vec<FieldError> {
+/// `with_index` is set, as upstream does for the `finalize` subresource.
+fn finalizers(object: &Tree, with_index: bool) -> Vec<FieldError> {
     let all = Path::root("spec.finalizers");
     let mut out = Vec::new();
     for (index, finalizer) in list(object, &["spec", "finalizers"]).iter().enumerate() {
         let name = finalizer.as_str().unwrap_or_default();
-        let path = if identifies { all.index(index) } else { all };
+        let path = if with_index { all.index(index) } else { all };
         let faults = names::qualified_name(name);
         if faults.is_empty() && name != "kubernetes" && !name.contains('/') {
             out.push(invalid_text(

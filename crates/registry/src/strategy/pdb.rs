@@ -48,8 +48,8 @@ impl Strategy for PodDisruptionBudget {
     }
 
     fn prepare_create(&self, context: &StrategyContext<'_>, object: &mut Tree) {
-        for figure in COUNTS {
-            put(object, &["status", figure], 0);
+        for count in COUNTS {
+            put(object, &["status", count], 0);
         }
         if !context.gates.unhealthy_pod_eviction_policy {
             take(object, &["spec", "unhealthyPodEvictionPolicy"]);
@@ -162,8 +162,8 @@ fn status(status: &Tree, out: &mut Faults) {
         &STATUS.child("conditions"),
         out,
     );
-    for figure in COUNTS {
-        nonnegative(status, figure, &STATUS, out);
+    for count in COUNTS {
+        nonnegative(status, count, &STATUS, out);
     }
 }
 

@@ -125,6 +125,7 @@ impl Strategy for Pod {
     fn selectable(&self, object: &Tree, field: &str) -> String {
         match field {
             "spec.hostNetwork" => flag(object, &["spec", "hostNetwork"]).to_string(),
+            // Accepted as a selector, but never has a value.
             "status.podIPs" => String::new(),
             _ => super::text_at(object, field),
         }

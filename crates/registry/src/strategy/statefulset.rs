@@ -89,7 +89,7 @@ impl Strategy for StatefulSet {
     ) -> Vec<FieldError> {
         let mut out = Vec::new();
         if context.subresource == "status" {
-            let figures = [
+            let counts = [
                 "replicas",
                 "readyReplicas",
                 "currentReplicas",
@@ -100,8 +100,8 @@ impl Strategy for StatefulSet {
             ];
             workload::replica_counts(
                 new,
-                &figures,
-                &figures[1..5],
+                &counts,
+                &counts[1..5],
                 "status.readyReplicas",
                 &mut out,
             );
@@ -325,7 +325,7 @@ impl Strategy for DaemonSet {
     ) -> Vec<FieldError> {
         let mut out = Vec::new();
         if context.subresource == "status" {
-            let figures = [
+            let counts = [
                 "currentNumberScheduled",
                 "numberMisscheduled",
                 "desiredNumberScheduled",
@@ -336,7 +336,7 @@ impl Strategy for DaemonSet {
                 "numberUnavailable",
                 "collisionCount",
             ];
-            workload::status_counts(new, &figures, &mut out);
+            workload::status_counts(new, &counts, &mut out);
             workload::collision_count(new, old, &mut out);
         } else {
             workload::immutable_selector(new, old, &mut out);

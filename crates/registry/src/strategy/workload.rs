@@ -104,9 +104,9 @@ pub(crate) fn immutable_selector(new: &Tree, old: &Tree, out: &mut Faults) {
 }
 
 /// Rejects negative counts in a status.
-pub(crate) fn status_counts(object: &Tree, figures: &[&str], out: &mut Faults) {
-    for figure in figures {
-        nonnegative(at(object, &["status"]), figure, &STATUS, out);
+pub(crate) fn status_counts(object: &Tree, counts: &[&str], out: &mut Faults) {
+    for count in counts {
+        nonnegative(at(object, &["status"]), count, &STATUS, out);
     }
 }
 
@@ -114,26 +114,26 @@ pub(crate) fn status_counts(object: &Tree, figures: &[&str], out: &mut Faults) {
 /// the fault uses for ready replicas when fewer are ready than available.
 pub(crate) fn replica_counts(
     object: &Tree,
-    figures: &[&str],
+    counts: &[&str],
     parts: &[&str],
     ready: &str,
     out: &mut Faults,
 ) {
-    status_counts(object, figures, out);
+    status_counts(object, counts, out);
     let status = at(object, &["status"]);
-    let figure = |name: &str| at(status, &[name]).as_i64().unwrap_or_default();
+    let count = |name: &str| at(status, &[name]).as_i64().unwrap_or_default();
     for name in parts {
-        if figure(name) > figure("replicas") {
+        if count(name) > count("replicas") {
             let detail = "cannot be greater than status.replicas";
             out.push(FieldError::invalid(
                 STATUS.child(name),
-                &Tree::from(figure(name)),
+                &Tree::from(count(name)),
                 detail,
             ));
         }
     }
-    if figure("availableReplicas") > figure("readyReplicas") {
-        let shown = Tree::from(figure("availableReplicas"));
+    if count("availableReplicas") > count("readyReplicas") {
+        let shown = Tree::from(count("availableReplicas"));
         out.push(FieldError::invalid(
             STATUS.child("availableReplicas"),
             &shown,

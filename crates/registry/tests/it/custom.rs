@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kinds::status::Status;
 use registry::request::{
-    DeleteOptions, FieldValidation, ListOptions, PatchKind, Reply, Request, User, Verb,
+    DeleteOptions, FieldValidation, ListOptions, PatchKind, Refusal, Reply, Request, User, Verb,
     WriteOptions,
 };
 use serde_json::{Value, json};
@@ -57,7 +57,8 @@ async fn world() -> World {
     world
 }
 
-async fn send(world: &World, version: &str, path: &str, verb: Verb) -> Answer {
+/// Returns a request that is routed by the definitions of this moment.
+fn request(world: &World, version: &str, path: &str, verb: Verb) -> Result<Request, Refusal> {
     let mut parts = path.split('/').map(str::to_owned);
     let mut part = || parts.next().unwrap_or_default();
     let (namespace, name, subresource) = (part(), part(), part());
@@ -78,14 +79,18 @@ async fn send(world: &World, version: &str, path: &str, verb: Verb) -> Answer {
         name: "tester".to_owned(),
         ..User::default()
     };
-    let request = Request {
+    Ok(Request {
         user: Arc::new(user),
         resource,
         subresource,
         namespace,
         name,
         verb,
-    };
+    })
+}
+
+async fn send(world: &World, version: &str, path: &str, verb: Verb) -> Answer {
+    let request = request(world, version, path, verb)?;
     match world.registry.call(request).await? {
         Reply::Object {
             code,
@@ -464,6 +469,26 @@ async fn a_deleted_definition_deletes_its_objects_and_waits_for_their_finalizers
     );
     assert_eq!(refused(send(&world, "v1", "shop/held", get()).await).0, 404);
     assert!(world.registry.custom_rows().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_routed_before_the_scope_changed_creates_nothing() {
+    let world = world().await;
+    let object = json!({
+        "apiVersion": "shop.example.com/v1",
+        "kind": "Crate",
+        "metadata": {"name": "late"},
+        "spec": {"color": "red"},
+    });
+    let late = request(&world, "v1", "shop", create(&object)).expect("routed");
+    let name = "/crates.shop.example.com";
+    let deleted = world.delete(DEFINITIONS, name, DeleteOptions::default());
+    deleted.await.expect("deleted");
+    let mut definition = definition();
+    definition["spec"]["scope"] = json!("Cluster");
+    world.create(DEFINITIONS, "", definition).await;
+    let refusal = world.registry.call(late).await.err().expect("refused");
+    assert_eq!(refusal.status.code, 404);
 }
 
 #[tokio::test(start_paused = true)]

@@ -54,7 +54,7 @@ impl World {
         world
     }
 
-    ///  Makes a request; `path` is `namespace/name/subresource`, whose trailing parts may be left
+    /// Makes a request; `path` is `namespace/name/subresource`, whose trailing parts may be left
     /// out.
     pub(crate) async fn call(
         &self,

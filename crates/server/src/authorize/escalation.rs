@@ -39,11 +39,11 @@ pub(crate) async fn check_escalation(
     cache: &PolicyCache,
     request: &Request,
 ) -> Result<(), Refusal> {
-    let rehearsal = Request {
-        verb: rehearsed(&request.verb),
+    let dry_run = Request {
+        verb: as_dry_run(&request.verb),
         ..request.clone()
     };
-    let Reply::Object { json, .. } = backend.call(rehearsal).await? else {
+    let Reply::Object { json, .. } = backend.call(dry_run).await? else {
         return Err(
             Status::internal("cannot check a write to RBAC: unexpected dry-run result").into(),
         );
@@ -121,7 +121,7 @@ fn may(policy: &RbacPolicy, request: &Request, verb: &str, resource: &str, name:
 }
 
 /// Returns the dry run of a write.
-fn rehearsed(verb: &Verb) -> Verb {
+fn as_dry_run(verb: &Verb) -> Verb {
     let mut verb = verb.clone();
     match &mut verb {
         Verb::Create { options, .. }
@@ -171,7 +171,7 @@ mod tests {
         let server = testing::server(|request| {
             let items = match (request.verb, request.resource.plural.as_str()) {
                 (Verb::Create { body, options }, _) => {
-                    assert_eq!(options.dry_run, ["All"], "only a rehearsal");
+                    assert_eq!(options.dry_run, ["All"], "only a dry run");
                     return Ok(Reply::Object {
                         code: 201,
                         json: body.bytes,

@@ -152,9 +152,8 @@ impl ResourceCall<'_> {
         }
         let writes = !matches!(verb, Verb::Get { .. } | Verb::List(_) | Verb::Watch(_));
         let request = self.request(verb);
-        //  The lock is held until the write has committed, so that no other write to RBAC comes
-        // between
-        // the check and the commit.
+        // The lock is held until the write has committed, so that no other write to RBAC comes
+        // between the check and the commit.
         let _lock = if authorize::may_escalate(&request) {
             let lock = self.state.policy.writing.lock().await;
             authorize::check_escalation(&*self.state.backend, &self.state.policy, &request).await?;

@@ -228,6 +228,7 @@ impl Engine for DiskEngine {
 
     fn append(&mut self, batch: &Batch<'_>) -> Result<(), EngineError> {
         write(&self.database, batch)?;
+        // After the commit, so the acknowledged revision is never newer than the file's.
         self.lock.rewind()?;
         self.lock.write_all(&encode_acknowledged(batch.revision))?;
         Ok(())

@@ -3,8 +3,7 @@
 //!
 //! The model runs the production rules of evictions and of the disruption controller. Built-in
 //! faults, one at a time, show that the checker finds violations. `docs/safety.md` lists the
-//! assumptions;
-//! `EXEUNT_MODEL=large` checks a larger model and takes some minutes.
+//! assumptions; `EXEUNT_MODEL=large` checks a larger model and takes some minutes.
 
 #![expect(
     clippy::print_stderr,

@@ -12,7 +12,7 @@ use k8s_openapi::api::policy::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use registry::rules::{BudgetFacts, Decision, PodFacts, Preconditions};
+use registry::model::{BudgetFacts, Decision, PodFacts, Preconditions};
 use rules::eviction::{BudgetState, Phase, PodState};
 use serde_json::{Value, json};
 
@@ -59,7 +59,7 @@ pub(crate) fn decide(name: Name, pod: Pod, budget: &Budget, uid: Option<Uid>) ->
         uid: uid.as_deref(),
         resource_version: None,
     };
-    match registry::rules::decide(&facts, "1", &[&seen], &asked, true) {
+    match registry::model::decide(&facts, "1", &[&seen], &asked, true) {
         Decision::Refuse(_) => Verdict::Refused,
         Decision::Evict => Verdict::Free,
         Decision::Charge => Verdict::Charged,
@@ -69,7 +69,7 @@ pub(crate) fn decide(name: Name, pod: Pod, budget: &Budget, uid: Option<Uid>) ->
 /// Returns the status of the budget after the charge for this pod.
 pub(crate) fn charged(status: &Status, name: Name, minute: Minute) -> Status {
     let mut tree = kinds::Tree::from(json!({"status": typed(status)}));
-    registry::rules::charged(&mut tree, &name_text(name), time(minute));
+    registry::model::charged(&mut tree, &name_text(name), time(minute));
     let budget: PodDisruptionBudget =
         serde_json::from_str(&tree.to_string()).expect("the charge leaves a budget");
     small(&budget.status.expect("the charge leaves a status"))

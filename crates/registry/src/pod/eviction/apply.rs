@@ -38,9 +38,8 @@ pub fn charged(budget: &mut Tree, pod: &str, now: Timestamp) {
 }
 
 /// Returns the time of the pod's entry in `disruptedPods`. Controllers identify an entry by name
-/// and
-/// time, so that a successor of the same name that is evicted within the same second gets the next
-/// second.
+/// and time, so that a successor of the same name that is evicted within the same second gets the
+/// next second.
 fn disruption_time(budget: &Tree, pod: &str, now: Timestamp) -> String {
     let text = object::wire_time(now);
     let before = tree::at(budget, &["status", "disruptedPods", pod]).as_str();

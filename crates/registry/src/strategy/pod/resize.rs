@@ -276,8 +276,9 @@ mod tests {
             pod
         };
         let running = json!({"state": {"running": {}}});
-        let told = json!({"state": {"running": {}}, "resources": {"requests": {"cpu": "1"}}});
-        assert!(is_supported(&pod(vec![running.clone(), told])));
+        let with_resources =
+            json!({"state": {"running": {}}, "resources": {"requests": {"cpu": "1"}}});
+        assert!(is_supported(&pod(vec![running.clone(), with_resources])));
         assert!(!is_supported(&pod(vec![running])));
         assert!(
             is_supported(&pod(vec![json!({"state": {"waiting": {}}})])),
