@@ -391,8 +391,8 @@ async fn write_initial_objects(registry: &Registry, server: &Server) -> Result<(
     Ok(())
 }
 
-/// Measures evictions and removes old events and revisions until `stop` is cancelled or the store is
-/// closed. The task holds the store, which stays open as long as it runs.
+/// Measures evictions and removes old events and revisions until `stop` is cancelled or the store
+/// is closed. The task holds the store, which stays open as long as it runs.
 fn spawn_upkeep(registry: &Registry, stop: CancellationToken) {
     let registry = registry.clone();
     tokio::spawn(async move {

@@ -149,8 +149,8 @@ impl FaultClass {
     }
 }
 
-/// What a conflict says when another pod has the name by now: the storage layer's text, and the text
-/// of the deletion's own check.
+/// What a conflict says when another pod has the name by now: the storage layer's text, and the
+/// text of the deletion's own check.
 const REPLACED: [&str; 2] = ["UID in precondition", "the UID in the precondition"];
 
 /// Sends one eviction request, without retries. Errors of the transport are classified too.

@@ -26,8 +26,8 @@ const REMOVALS: usize = 200;
 const EVENTS: &str = "events/";
 
 impl Registry {
-    /// Removes old events, compacts the history and drops what is kept for removed definitions every
-    /// five minutes, until the store is closed.
+    /// Removes old events, compacts the history and drops what is kept for removed definitions
+    /// every five minutes, until the store is closed.
     pub fn forget(&self) -> BoxFuture<'_, ()> {
         // Boxed for the reason given in `Registry::call`.
         Box::pin(async {

@@ -1,8 +1,8 @@
 //! The table of kinds: which strategy a resource has.
 //!
-//! This is the one place that lists kinds. Records, targets and views work on the [`Rules`] that come
-//! out of it and know no kind by name. The verbs name the few kinds for which a write does more than
-//! change one object: definitions, namespaces, pods, services.
+//! This is the one place that lists kinds. Records, targets and views work on the [`Rules`] that
+//! come out of it and know no kind by name. The verbs name the few kinds for which a write does
+//! more than change one object: definitions, namespaces, pods, services.
 
 mod rules;
 

@@ -160,8 +160,8 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// Returns whether a custom kind, given by group, version and plural, has series of its own. Makes
-    /// room for them while there is some.
+    /// Returns whether a custom kind, given by group, version and plural, has series of its own.
+    /// Makes room for them while there is some.
     fn has_series(&self, kind: [&str; 3]) -> bool {
         let mut kinds = self
             .custom_kinds

@@ -228,7 +228,8 @@ impl SharedState {
     fn enqueue(&self, head: &mut Head, events: Vec<Arc<StoreEvent>>) -> Durable {
         let (done, durable) = oneshot::channel();
         let bytes = events.iter().map(|event| history::cost(event)).sum();
-        // The head's lock orders additions before the next check; a subtraction may come at any time.
+        // The head's lock orders additions before the next check; a subtraction may come at any
+        // time.
         self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
         head.pending.push(Pending {
             events,
