@@ -14,8 +14,8 @@ use rules::StrategyRef;
 use crate::custom::CustomVersion;
 use crate::resource::ResourceRef;
 use crate::strategy::{
-    Strategy, claim, config, definition, deployment, endpoints, event, generic, job, limits,
-    namespace, network, node, pdb, pod, role, service, signing, small, statefulset,
+    Strategy, binding, claim, config, definition, deployment, endpoints, event, generic, job,
+    limits, namespace, network, node, pdb, pod, role, service, signing, small, statefulset,
 };
 
 /// Returns the rules of a resource, built-in or custom.
@@ -87,7 +87,12 @@ fn strategy_of(group: &str, plural: &str) -> &'static dyn Strategy {
         ("rbac.authorization.k8s.io", "roles") => &role::Role {
             is_namespaced: true,
         },
-        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => &small::Binding,
+        ("rbac.authorization.k8s.io", "rolebindings") => &binding::Binding {
+            is_namespaced: true,
+        },
+        ("rbac.authorization.k8s.io", "clusterrolebindings") => &binding::Binding {
+            is_namespaced: false,
+        },
         ("scheduling.k8s.io", "priorityclasses") => &config::PriorityClass,
         ("storage.k8s.io", "storageclasses") => &small::StorageClass,
         (group, plural) => generic::of(group, plural),

@@ -22,6 +22,7 @@ use kinds::{Tree, names, status::FieldError};
 
 use crate::tree::text;
 
+pub(crate) mod binding;
 mod checks;
 pub(crate) mod claim;
 pub(crate) mod config;

@@ -14,9 +14,12 @@ use registry::request::User;
 use crate::attributes::Attributes;
 use crate::auth::AUTHENTICATED;
 
-pub(crate) use cache::{GROUP, PolicyCache};
+pub(crate) use cache::PolicyCache;
 pub(crate) use defaults::ensure as ensure_defaults;
-pub(crate) use escalation::{check_escalation, may_escalate};
+pub(crate) use escalation::{check_escalation, writes_policy};
+
+/// The API group of RBAC objects.
+pub(crate) const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// What a user wants to do, as authorization sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +98,15 @@ pub(crate) fn is_open(user: &User, access: &AccessRequest<'_>) -> bool {
         "api" | "apis" | "openapi" => user.groups.iter().any(|group| group == AUTHENTICATED),
         _ => false,
     }
+}
+
+/// Renders a list of strings as upstream's messages do: `["a" "b"]`.
+fn quoted_list(list: &[String]) -> String {
+    let quoted: Vec<String> = list
+        .iter()
+        .map(|item| kinds::status::quoted(item))
+        .collect();
+    format!("[{}]", quoted.join(" "))
 }
 
 /// Returns the 403, in upstream's words.

@@ -232,7 +232,8 @@ async fn rules_review(state: &ServerState, user: &User, review: &Tree) -> Result
     }
     let policy = state.policy.policy(&*state.backend).await?;
     let (mut resource, mut path) = (Vec::new(), Vec::new());
-    for (_, rule) in policy.rules_for(user, namespace) {
+    for applied in policy.rules_for(user, namespace) {
+        let rule = applied.rule;
         if rule.paths.is_empty() {
             let mut shown =
                 json!({"verbs": rule.verbs, "apiGroups": rule.groups, "resources": rule.resources});

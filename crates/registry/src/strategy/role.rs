@@ -5,6 +5,7 @@
 use kinds::{Tree, names, status::FieldError};
 
 use super::checks::Faults;
+use super::meta::invalid_text;
 use super::path::Path;
 use super::{Strategy, StrategyContext, selector};
 use crate::tree::{at, is_empty, list};
@@ -20,40 +21,66 @@ impl Strategy for Role {
     }
 
     fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        const RULES: Path<'static> = Path::root("rules");
-        let mut out = Vec::new();
-        for (index, rule) in list(object, &["rules"]).iter().enumerate() {
-            rule_faults(rule, self.is_namespaced, &RULES.index(index), &mut out);
-        }
-        let aggregation = at(object, &["aggregationRule"]);
-        if !self.is_namespaced && !aggregation.is_null() {
-            let path = Path::root("aggregationRule.clusterRoleSelectors");
-            let selectors = list(aggregation, &["clusterRoleSelectors"]);
-            if selectors.is_empty() {
-                out.push(FieldError::required(
-                    path,
-                    "at least one clusterRoleSelector required if aggregationRule is non-nil",
-                ));
-            }
-            for (index, one) in selectors.iter().enumerate() {
-                selector::faults(one, &path.index(index), false, &mut out);
-            }
-        }
-        out
+        self.faults(object, false)
     }
 
     fn validate_update(
         &self,
-        context: &StrategyContext<'_>,
+        _context: &StrategyContext<'_>,
         new: &Tree,
-        _old: &Tree,
+        old: &Tree,
     ) -> Vec<FieldError> {
-        self.validate_create(context, new)
+        // A stored selector that an earlier version accepted must not block other changes.
+        let lenient = selectors(old).iter().any(|selector| {
+            let mut strict = Vec::new();
+            selector::faults(selector, &SELECTORS, false, &mut strict);
+            let mut lenient = Vec::new();
+            selector::faults(selector, &SELECTORS, true, &mut lenient);
+            strict.len() > lenient.len()
+        });
+        self.faults(new, lenient)
     }
 
     fn allow_create_on_update(&self) -> bool {
         true
     }
+}
+
+const RULES: Path<'static> = Path::root("rules");
+const SELECTORS: Path<'static> = Path::root("aggregationRule.clusterRoleSelectors");
+
+impl Role {
+    /// Returns the faults of a role. `lenient` skips the values of selectors.
+    fn faults(&self, object: &Tree, lenient: bool) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        for (index, rule) in list(object, &["rules"]).iter().enumerate() {
+            rule_faults(rule, self.is_namespaced, &RULES.index(index), &mut out);
+        }
+        if self.is_namespaced || at(object, &["aggregationRule"]).is_null() {
+            return out;
+        }
+        if selectors(object).is_empty() {
+            out.push(FieldError::required(
+                SELECTORS,
+                "at least one clusterRoleSelector required if aggregationRule is non-nil",
+            ));
+        }
+        for (index, one) in selectors(object).iter().enumerate() {
+            let path = SELECTORS.index(index);
+            selector::faults(one, &path, lenient, &mut out);
+            // Upstream converts the selector as well, and reports the failure without its value.
+            let mut strict = Vec::new();
+            selector::faults(one, &path, false, &mut strict);
+            if !strict.is_empty() {
+                out.push(invalid_text(path, "null", "invalid label selector."));
+            }
+        }
+        out
+    }
+}
+
+fn selectors(object: &Tree) -> &[Tree] {
+    list(object, &["aggregationRule", "clusterRoleSelectors"])
 }
 
 fn rule_faults(rule: &Tree, is_namespaced: bool, path: &Path<'_>, out: &mut Faults) {
@@ -99,6 +126,41 @@ mod tests {
 
     use super::*;
     use crate::strategy::Gates;
+
+    #[test]
+    fn an_aggregation_needs_selectors_that_are_valid() {
+        let check = |selectors: Tree, expected: &[&str]| {
+            let context = StrategyContext {
+                subresource: "",
+                gates: Gates::default(),
+                now: jiff::Timestamp::UNIX_EPOCH,
+            };
+            let object = json!({"aggregationRule": {"clusterRoleSelectors": selectors}});
+            let cluster = Role {
+                is_namespaced: false,
+            };
+            let faults = cluster.validate_create(&context, &object);
+            let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            assert_eq!(texts, expected, "{object}");
+        };
+        check(json!([{"matchLabels": {"a": "b"}}]), &[]);
+        check(
+            json!([]),
+            &[
+                "aggregationRule.clusterRoleSelectors: Required value: at least one \
+                 clusterRoleSelector required if aggregationRule is non-nil",
+            ],
+        );
+        check(
+            json!([{"matchExpressions": [{"key": "a", "operator": "In"}]}]),
+            &[
+                "aggregationRule.clusterRoleSelectors[0].matchExpressions[0].values: Required \
+                 value: must be specified when `operator` is 'In' or 'NotIn'",
+                "aggregationRule.clusterRoleSelectors[0]: Invalid value: \"null\": invalid label \
+                 selector.",
+            ],
+        );
+    }
 
     #[test]
     fn a_rule_requires_verbs_and_either_resources_or_paths() {

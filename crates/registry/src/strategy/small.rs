@@ -1,5 +1,5 @@
-//! Kinds with few rules: persistent volumes, storage classes, autoscalers, role bindings, webhook
-//! configurations, runtime classes, ingress classes and API services.
+//! Kinds with few rules: persistent volumes, storage classes, autoscalers, webhook configurations,
+//! runtime classes, ingress classes and API services.
 //!
 //! A kind moves to a file of its own when its rules grow.
 
@@ -184,90 +184,6 @@ impl Strategy for HorizontalPodAutoscaler {
         } else {
             self.validate_create(context, new)
         }
-    }
-}
-
-pub(crate) struct Binding;
-
-const RBAC: &str = "rbac.authorization.k8s.io";
-
-impl Strategy for Binding {
-    fn default(&self, object: &mut Tree) {
-        fill(object, &["roleRef", "apiGroup"], RBAC);
-        for subject in list_mut(object, &["subjects"]) {
-            if matches!(text(subject, &["kind"]), "User" | "Group") {
-                fill(subject, &["apiGroup"], RBAC);
-            }
-        }
-    }
-
-    fn name_faults(&self, name: &str) -> Vec<String> {
-        kinds::names::path_segment(name)
-    }
-
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
-        let role = Path::root("roleRef");
-        if text(object, &["roleRef", "apiGroup"]) != RBAC {
-            let group = Tree::from(text(object, &["roleRef", "apiGroup"]));
-            out.push(FieldError::not_supported(
-                role.child("apiGroup"),
-                &group,
-                &[RBAC],
-            ));
-        }
-        let kind = text(object, &["roleRef", "kind"]);
-        if !matches!(kind, "Role" | "ClusterRole") {
-            out.push(FieldError::not_supported(
-                role.child("kind"),
-                &Tree::from(kind),
-                &["ClusterRole", "Role"],
-            ));
-        }
-        if text(object, &["roleRef", "name"]).is_empty() {
-            out.push(FieldError::required(role.child("name"), ""));
-        }
-        let subjects = Path::root("subjects");
-        for (index, subject) in list(object, &["subjects"]).iter().enumerate() {
-            let path = subjects.index(index);
-            if text(subject, &["name"]).is_empty() {
-                out.push(FieldError::required(path.child("name"), ""));
-            }
-            let kind = text(subject, &["kind"]);
-            match kind {
-                "ServiceAccount" if text(subject, &["namespace"]).is_empty() => {
-                    out.push(FieldError::required(path.child("namespace"), ""));
-                }
-                "ServiceAccount" | "User" | "Group" => {}
-                _ => out.push(FieldError::not_supported(
-                    path.child("kind"),
-                    &Tree::from(kind),
-                    &["Group", "ServiceAccount", "User"],
-                )),
-            }
-        }
-        out
-    }
-
-    fn validate_update(
-        &self,
-        context: &StrategyContext<'_>,
-        new: &Tree,
-        old: &Tree,
-    ) -> Vec<FieldError> {
-        let mut out = self.validate_create(context, new);
-        if at(new, &["roleRef"]) != at(old, &["roleRef"]) {
-            out.push(FieldError::invalid(
-                "roleRef",
-                at(new, &["roleRef"]),
-                "cannot change roleRef",
-            ));
-        }
-        out
-    }
-
-    fn allow_create_on_update(&self) -> bool {
-        true
     }
 }
 

@@ -1,22 +1,24 @@
 //! Prevents privilege escalation through RBAC objects. The author of a role must hold its rules,
 //! and the author of a binding must hold the rules of the role, unless the verbs `escalate` or
-//! `bind` allow the write.
+//! `bind` allow the write. Only who holds everything may write a role that aggregates others,
+//! because those can change later.
 //!
-//! A dry run of the write yields the object to check, so that patches are checked like whole
-//! objects. Writes to the four kinds are serialized from this check to their commit. Otherwise two
-//! patches, each harmless, could together grant what neither author holds.
+//! A dry run of the write yields the object to check, so that patches and applies are checked like
+//! whole objects, and what the registry refuses never gets here. All writes to the four kinds are
+//! serialized from this check to their commit, those of administrators too. Otherwise two writes,
+//! each harmless, could together grant what neither author holds.
 
 use kinds::Tree;
 use kinds::status::{GroupResource, Status};
 use registry::request::{Refusal, Reply, Request, Verb};
 
 use super::cache::PolicyCache;
-use super::rbac::{PolicyRule, RbacPolicy};
-use super::{AccessRequest, AccessTarget, GROUP, is_master};
+use super::rbac::{PolicyRule, RbacPolicy, RoleRef, render, selectors};
+use super::{AccessRequest, AccessTarget, GROUP, is_master, quoted_list};
 use crate::backend::Backend;
 
-/// Returns whether a request can grant permissions.
-pub(crate) fn may_escalate(request: &Request) -> bool {
+/// Returns whether a request changes the policy.
+pub(crate) fn writes_policy(request: &Request) -> bool {
     let kinds = [
         "roles",
         "clusterroles",
@@ -25,11 +27,10 @@ pub(crate) fn may_escalate(request: &Request) -> bool {
     ];
     request.resource.group == GROUP
         && kinds.contains(&request.resource.plural.as_str())
-        && matches!(
+        && !matches!(
             request.verb,
-            Verb::Create { .. } | Verb::Update { .. } | Verb::Patch { .. }
+            Verb::Get { .. } | Verb::List(_) | Verb::Watch(_)
         )
-        && !is_master(&request.user)
 }
 
 /// Refuses a request that grants permissions which its user does not hold. The caller holds
@@ -39,85 +40,174 @@ pub(crate) async fn check_escalation(
     cache: &PolicyCache,
     request: &Request,
 ) -> Result<(), Refusal> {
+    let grants = matches!(
+        request.verb,
+        Verb::Create { .. } | Verb::Update { .. } | Verb::Patch { .. }
+    );
+    if !grants || is_master(&request.user) {
+        return Ok(());
+    }
     let dry_run = Request {
         verb: as_dry_run(&request.verb),
         ..request.clone()
     };
-    let Reply::Object { json, .. } = backend.call(dry_run).await? else {
+    let Some(new) = object_of(backend.call(dry_run).await?) else {
         return Err(
             Status::internal("cannot check a write to RBAC: unexpected dry-run result").into(),
         );
     };
-    let object: Tree = serde_json::from_slice(&json)
-        .map_err(|_| Status::internal("cannot check a write to RBAC: unexpected dry-run result"))?;
-    let policy = cache.policy(backend).await?;
-    let user = &request.user;
-    let given = if request.resource.plural.ends_with("bindings") {
-        let (resource, name, rules) = policy.role_of_binding(&object);
-        if may(&policy, request, "bind", resource, name) {
-            return Ok(());
-        }
-        let kind = GroupResource {
-            group: GROUP,
-            resource,
-        };
-        rules.ok_or_else(|| Status::not_found(kind, name))?
-    } else {
-        if may(
-            &policy,
-            request,
-            "escalate",
-            &request.resource.plural,
-            &request.name,
-        ) {
-            return Ok(());
-        }
-        PolicyRule::of_role(&object)
-    };
-    let missing: Vec<String> = policy
-        .not_covered(user, &request.namespace, &given)
-        .map(render)
-        .collect();
-    if missing.is_empty() {
+    let old = present(backend, request).await?;
+    if old.as_ref().is_some_and(|old| only_ownership(&new, old)) {
         return Ok(());
     }
-    let groups = user
-        .groups
-        .iter()
-        .map(|group| kinds::status::quoted(group))
-        .collect::<Vec<_>>()
-        .join(" ");
-    let why = format!(
-        "user {} (groups=[{groups}]) is attempting to grant RBAC permissions not currently held:\n{}",
-        kinds::status::quoted(&user.name),
-        missing.join("\n")
-    );
-    let name = object
-        .pointer("/metadata/name")
-        .and_then(Tree::as_str)
-        .unwrap_or_default();
-    Err(Status::forbidden(
-        GroupResource {
-            group: GROUP,
-            resource: &request.resource.plural,
-        },
-        name,
-        why,
-    )
-    .into())
+    let policy = cache.policy(backend).await?;
+    let write = PolicyWrite {
+        policy: &policy,
+        request,
+        new: &new,
+    };
+    if request.resource.plural.ends_with("bindings") {
+        write.check_binding()
+    } else {
+        write.check_role(old.as_ref())
+    }
 }
 
-fn may(policy: &RbacPolicy, request: &Request, verb: &str, resource: &str, name: &str) -> bool {
-    let target = AccessTarget::Resource {
-        group: GROUP,
-        resource,
-        subresource: "",
-        namespace: &request.namespace,
-        name,
+/// A write by a user who may not do everything.
+struct PolicyWrite<'a> {
+    policy: &'a RbacPolicy,
+    request: &'a Request,
+    /// The object as it is going to be.
+    new: &'a Tree,
+}
+
+impl PolicyWrite<'_> {
+    fn check_binding(&self) -> Result<(), Refusal> {
+        let is_namespaced = self.request.resource.plural == "rolebindings";
+        let namespace = is_namespaced.then_some(self.request.namespace.as_str());
+        let Some(role) = RoleRef::of(self.new, namespace) else {
+            return Err(self.refuse("the binding references no role"));
+        };
+        if self.may("bind", role.resource(), role.name()) {
+            return Ok(());
+        }
+        let rules = self.policy.role(&role).ok_or_else(|| {
+            let kind = GroupResource {
+                group: GROUP,
+                resource: role.resource(),
+            };
+            Status::not_found(kind, role.name())
+        })?;
+        self.check_held(rules)
+    }
+
+    fn check_role(&self, old: Option<&Tree>) -> Result<(), Refusal> {
+        let Request { resource, name, .. } = self.request;
+        if self.may("escalate", &resource.plural, name) {
+            return Ok(());
+        }
+        self.check_held(&PolicyRule::of_role(self.new))?;
+        // Removing an aggregation keeps rules that the aggregation would take away.
+        let aggregates = [Some(self.new), old].into_iter().flatten();
+        let aggregates = aggregates.map(selectors).any(|list| !list.is_empty());
+        if aggregates && !self.missing(&PolicyRule::everything()).is_empty() {
+            return Err(
+                self.refuse("must have cluster-admin privileges to use the aggregationRule")
+            );
+        }
+        Ok(())
+    }
+
+    fn missing(&self, rules: &[PolicyRule]) -> Vec<PolicyRule> {
+        let Request {
+            user, namespace, ..
+        } = self.request;
+        self.policy.missing(user, namespace, rules)
+    }
+
+    fn check_held(&self, rules: &[PolicyRule]) -> Result<(), Refusal> {
+        let missing = self.missing(rules);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let user = &self.request.user;
+        Err(self.refuse(&format!(
+            "user {} (groups={}) is attempting to grant RBAC permissions not currently held:\n{}",
+            kinds::status::quoted(&user.name),
+            quoted_list(&user.groups),
+            render(&missing)
+        )))
+    }
+
+    fn refuse(&self, why: &str) -> Refusal {
+        let name = self.new.pointer("/metadata/name");
+        let kind = GroupResource {
+            group: GROUP,
+            resource: &self.request.resource.plural,
+        };
+        let name = name.and_then(Tree::as_str).unwrap_or_default();
+        Status::forbidden(kind, name, why).into()
+    }
+
+    fn may(&self, verb: &str, resource: &str, name: &str) -> bool {
+        let target = AccessTarget::Resource {
+            group: GROUP,
+            resource,
+            subresource: "",
+            namespace: &self.request.namespace,
+            name,
+        };
+        self.policy
+            .allows(&self.request.user, &AccessRequest { verb, target })
+            .is_some()
+    }
+}
+
+/// Returns whether a write changes owners and finalizers only, which garbage collection must be
+/// able to change in roles and bindings that it could not grant.
+fn only_ownership(new: &Tree, old: &Tree) -> bool {
+    let rest = |object: &Tree| {
+        let mut rest = object.clone();
+        let metadata = rest.get_mut("metadata").and_then(Tree::as_object_mut);
+        if let Some(metadata) = metadata {
+            for part in [
+                "ownerReferences",
+                "finalizers",
+                "managedFields",
+                "resourceVersion",
+            ] {
+                metadata.remove(part);
+            }
+        }
+        rest
     };
-    policy
-        .allows(&request.user, &AccessRequest { verb, target })
-        .is_some()
+    rest(new) == rest(old)
+}
+
+/// Returns the present state of the object that a request names, if any.
+async fn present(backend: &dyn Backend, request: &Request) -> Result<Option<Tree>, Refusal> {
+    if request.name.is_empty() {
+        return Ok(None);
+    }
+    let verb = Verb::Get {
+        resource_version: String::new(),
+    };
+    let get = Request {
+        verb,
+        ..request.clone()
+    };
+    match backend.call(get).await {
+        Ok(reply) => Ok(object_of(reply)),
+        Err(refusal) if refusal.status.code == 404 => Ok(None),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+fn object_of(reply: Reply) -> Option<Tree> {
+    match reply {
+        Reply::Object { json, .. } => serde_json::from_slice(&json).ok(),
+        _ => None,
+    }
 }
 
 /// Returns the dry run of a write.
@@ -134,27 +224,6 @@ fn as_dry_run(verb: &Verb) -> Verb {
         _ => {}
     }
     verb
-}
-
-fn render(rule: &PolicyRule) -> String {
-    let parts = [
-        ("APIGroups", &rule.groups),
-        ("Resources", &rule.resources),
-        ("ResourceNames", &rule.names),
-        ("NonResourceURLs", &rule.paths),
-        ("Verbs", &rule.verbs),
-    ];
-    let shown = parts
-        .iter()
-        .filter(|(_, values)| !values.is_empty())
-        .map(|(name, values)| {
-            let values: Vec<String> = values
-                .iter()
-                .map(|value| kinds::status::quoted(value))
-                .collect();
-            format!("{name}:[{}]", values.join(" "))
-        });
-    format!("{{{}}}", shown.collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]
@@ -224,7 +293,7 @@ mod tests {
                 options: WriteOptions::default(),
             },
         };
-        assert!(may_escalate(&request));
+        assert!(writes_policy(&request));
         match check_escalation(&*server.state.backend, &server.state.policy, &request).await {
             Ok(()) => "allowed".to_owned(),
             Err(refusal) => refusal.status.message.clone(),
@@ -265,7 +334,7 @@ mod tests {
         assert!(
             outcome("clusterroles", gathers)
                 .await
-                .contains("NonResourceURLs:[\"*\"]")
+                .contains("must have cluster-admin privileges to use the aggregationRule")
         );
     }
 

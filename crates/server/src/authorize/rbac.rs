@@ -1,47 +1,63 @@
-//! RBAC rules and what they allow. Pure: from objects to decisions.
+//! RBAC roles and bindings, and what they allow. Pure: from objects to decisions.
+//!
+//! Evaluation and the guard against escalation find the role of a binding by the same code,
+//! [`RoleRef::of`] and [`RbacPolicy::role`]. What the registry refuses today can be stored from
+//! earlier versions, so bindings and subjects that it would refuse count for nothing here.
+
+mod covers;
+mod rule;
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 use kinds::Tree;
 use kinds::selector::LabelSelector;
 use registry::request::User;
 
-use super::{AccessRequest, AccessTarget};
+use super::{AccessRequest, AccessTarget, GROUP};
 
-/// A rule of a role.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PolicyRule {
-    pub(crate) verbs: Vec<String>,
-    pub(crate) groups: Vec<String>,
-    pub(crate) resources: Vec<String>,
-    pub(crate) names: Vec<String>,
-    pub(crate) paths: Vec<String>,
+pub(crate) use covers::render;
+pub(crate) use rule::PolicyRule;
+
+/// A role by its scope and name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct RoleRef {
+    /// Namespace of a role; `None` for a cluster role.
+    namespace: Option<String>,
+    name: String,
 }
 
-/// A subject of a binding. Service accounts are users here.
+/// A subject of a binding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum RbacSubject {
     User(String),
     Group(String),
+    ServiceAccount { namespace: String, name: String },
 }
 
+/// A binding whose role and subjects authorization knows.
 #[derive(Clone, Debug)]
 pub(crate) struct RoleBinding {
     name: String,
     /// Namespace of a role binding; `None` for a cluster role binding.
     namespace: Option<String>,
     subjects: Vec<RbacSubject>,
-    role: RoleName,
+    role: RoleRef,
 }
-
-/// Namespace (`None` for cluster roles) and name of a role.
-type RoleName = (Option<String>, String);
 
 /// All roles and bindings of a cluster.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RbacPolicy {
-    roles: HashMap<RoleName, Vec<PolicyRule>>,
+    roles: HashMap<RoleRef, Vec<PolicyRule>>,
     bindings: Vec<RoleBinding>,
+}
+
+/// A rule that applies to a user, and why.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AppliedRule<'a> {
+    binding: &'a RoleBinding,
+    subject: &'a RbacSubject,
+    pub(crate) rule: &'a PolicyRule,
 }
 
 impl RbacPolicy {
@@ -54,29 +70,30 @@ impl RbacPolicy {
     ) -> Self {
         let mut policy = Self::default();
         for role in roles {
-            let name = (
-                Some(text(role, "/metadata/namespace")),
-                text(role, "/metadata/name"),
-            );
-            policy.roles.insert(name, rules_of(role));
+            let at = RoleRef {
+                namespace: Some(text(role, "/metadata/namespace")),
+                name: text(role, "/metadata/name"),
+            };
+            policy.roles.insert(at, PolicyRule::of_role(role));
         }
         for role in cluster_roles {
-            let mut rules = rules_of(role);
+            let mut rules = PolicyRule::of_role(role);
             rules.extend(aggregated(role, cluster_roles));
-            policy
-                .roles
-                .insert((None, text(role, "/metadata/name")), rules);
+            let at = RoleRef {
+                namespace: None,
+                name: text(role, "/metadata/name"),
+            };
+            policy.roles.insert(at, rules);
         }
-        policy.bindings.extend(
-            cluster_bindings
-                .iter()
-                .map(|binding| RoleBinding::of(binding, None)),
-        );
-        policy.bindings.extend(
-            bindings.iter().map(|binding| {
-                RoleBinding::of(binding, Some(text(binding, "/metadata/namespace")))
-            }),
-        );
+        let cluster_bindings = cluster_bindings.iter();
+        policy
+            .bindings
+            .extend(cluster_bindings.filter_map(|binding| RoleBinding::of(binding, None)));
+        policy
+            .bindings
+            .extend(bindings.iter().filter_map(|binding| {
+                RoleBinding::of(binding, Some(&text(binding, "/metadata/namespace")))
+            }));
         policy
     }
 
@@ -87,278 +104,201 @@ impl RbacPolicy {
             AccessTarget::NonResource(_) => "",
         };
         self.rules_for(user, namespace)
-            .find(|(_, rule)| rule.allows(access))
-            .map(|(binding, _)| {
-                let kind = if binding.namespace.is_some() {
-                    "RoleBinding"
-                } else {
-                    "ClusterRoleBinding"
-                };
-                let role = if binding.role.0.is_some() {
-                    "Role"
-                } else {
-                    "ClusterRole"
-                };
-                format!(
-                    "RBAC: allowed by {kind} \"{}\" of {role} \"{}\"",
-                    binding.name, binding.role.1
-                )
-            })
+            .find(|applied| applied.rule.allows(access))
+            .map(|applied| applied.reason())
     }
 
-    /// Returns the rules of `given` that a user does not hold in a namespace (empty for cluster
-    /// scope).
-    pub(crate) fn not_covered<'a>(
-        &'a self,
-        user: &'a User,
-        namespace: &'a str,
-        given: &'a [PolicyRule],
-    ) -> impl Iterator<Item = &'a PolicyRule> {
-        let held: Vec<&PolicyRule> = self
-            .rules_for(user, namespace)
-            .map(|(_, rule)| rule)
-            .collect();
-        given.iter().filter(move |rule| !rule.is_covered_by(&held))
-    }
-
-    /// Returns the resource, name and rules of the role that a binding references; no rules if the
-    /// role does not exist.
-    pub(crate) fn role_of_binding<'a>(
+    /// Returns the permissions in `given` that a user does not hold in a namespace (empty for
+    /// cluster scope).
+    pub(crate) fn missing(
         &self,
-        binding: &'a Tree,
-    ) -> (&'static str, &'a str, Option<Vec<PolicyRule>>) {
-        let name = binding
-            .pointer("/roleRef/name")
-            .and_then(Tree::as_str)
-            .unwrap_or_default();
-        let (resource, namespace) = match text(binding, "/roleRef/kind").as_str() {
-            "Role" => ("roles", Some(text(binding, "/metadata/namespace"))),
-            _ => ("clusterroles", None),
-        };
-        (
-            resource,
-            name,
-            self.roles.get(&(namespace, name.to_owned())).cloned(),
-        )
+        user: &User,
+        namespace: &str,
+        given: &[PolicyRule],
+    ) -> Vec<PolicyRule> {
+        let held = self.rules_for(user, namespace);
+        let held: Vec<&PolicyRule> = held.map(|applied| applied.rule).collect();
+        covers::missing(&held, given)
+    }
+
+    /// Returns the rules of a role, including those that it aggregates; `None` if it does not
+    /// exist.
+    pub(crate) fn role(&self, role: &RoleRef) -> Option<&[PolicyRule]> {
+        self.roles.get(role).map(Vec::as_slice)
     }
 
     /// Returns the rules that apply to a user in a namespace (empty for cluster scope).
     pub(crate) fn rules_for<'a>(
         &'a self,
-        user: &'a User,
-        namespace: &'a str,
-    ) -> impl Iterator<Item = (&'a RoleBinding, &'a PolicyRule)> + use<'a> {
-        let here = move |binding: &&RoleBinding| {
-            binding
-                .namespace
-                .as_deref()
-                .is_none_or(|own| own == namespace)
-                && binding.subjects.iter().any(|subject| subject.is(user))
-        };
-        self.bindings.iter().filter(here).flat_map(|binding| {
-            let rules = self
-                .roles
-                .get(&binding.role)
-                .map(Vec::as_slice)
-                .unwrap_or_default();
-            rules.iter().map(move |rule| (binding, rule))
+        user: &User,
+        namespace: &str,
+    ) -> impl Iterator<Item = AppliedRule<'a>> + use<'a> {
+        let applied: Vec<(&RoleBinding, &RbacSubject)> = self
+            .bindings
+            .iter()
+            .filter(|binding| {
+                binding
+                    .namespace
+                    .as_deref()
+                    .is_none_or(|own| own == namespace)
+            })
+            .filter_map(|binding| Some((binding, binding.subject(user)?)))
+            .collect();
+        applied.into_iter().flat_map(|(binding, subject)| {
+            let rules = self.role(&binding.role).unwrap_or_default();
+            rules.iter().map(move |rule| AppliedRule {
+                binding,
+                subject,
+                rule,
+            })
         })
     }
 }
 
+impl RoleRef {
+    /// Returns the role that a binding references. `namespace` is the binding's; `None` for a
+    /// cluster role binding. Returns `None` for a reference that the registry refuses: another
+    /// group or kind, or a role in a cluster role binding.
+    pub(crate) fn of(binding: &Tree, namespace: Option<&str>) -> Option<Self> {
+        if !is_rbac(&text(binding, "/roleRef/apiGroup")) {
+            return None;
+        }
+        let namespace = match (text(binding, "/roleRef/kind").as_str(), namespace) {
+            ("ClusterRole", _) => None,
+            ("Role", Some(namespace)) => Some(namespace.to_owned()),
+            _ => return None,
+        };
+        let name = text(binding, "/roleRef/name");
+        (!name.is_empty()).then_some(Self { namespace, name })
+    }
+
+    /// Returns the resource of the role.
+    pub(crate) fn resource(&self) -> &'static str {
+        if self.namespace.is_some() {
+            "roles"
+        } else {
+            "clusterroles"
+        }
+    }
+
+    /// Returns the name of the role.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 impl RbacSubject {
+    fn of(subject: &Tree, namespace: Option<&str>) -> Option<Self> {
+        let (name, group) = (text(subject, "/name"), text(subject, "/apiGroup"));
+        match text(subject, "/kind").as_str() {
+            "User" if is_rbac(&group) => Some(Self::User(name)),
+            "Group" if is_rbac(&group) => Some(Self::Group(name)),
+            "ServiceAccount" if group.is_empty() => {
+                let own = Some(text(subject, "/namespace")).filter(|own| !own.is_empty());
+                let namespace = own.or_else(|| namespace.map(str::to_owned))?;
+                Some(Self::ServiceAccount { namespace, name })
+            }
+            _ => None,
+        }
+    }
+
     fn is(&self, user: &User) -> bool {
         match self {
             Self::User(name) => *name == user.name,
             Self::Group(name) => user.groups.contains(name),
+            Self::ServiceAccount { namespace, name } => user
+                .name
+                .strip_prefix("system:serviceaccount:")
+                .and_then(|rest| rest.strip_prefix(namespace.as_str()))
+                .and_then(|rest| rest.strip_prefix(':'))
+                .is_some_and(|rest| rest == name),
         }
     }
 }
 
 impl RoleBinding {
-    fn of(tree: &Tree, namespace: Option<String>) -> Self {
-        let subjects = list(tree, "/subjects").iter().filter_map(|subject| {
-            let name = text(subject, "/name");
-            match text(subject, "/kind").as_str() {
-                "User" => Some(RbacSubject::User(name)),
-                "Group" => Some(RbacSubject::Group(name)),
-                "ServiceAccount" => {
-                    let own = text(subject, "/namespace");
-                    let place = if own.is_empty() {
-                        namespace.clone().unwrap_or_default()
-                    } else {
-                        own
-                    };
-                    Some(RbacSubject::User(format!(
-                        "system:serviceaccount:{place}:{name}"
-                    )))
-                }
-                _ => None,
-            }
-        });
-        let subjects = subjects.collect();
-        let role = match text(tree, "/roleRef/kind").as_str() {
-            "Role" => (namespace.clone(), text(tree, "/roleRef/name")),
-            _ => (None, text(tree, "/roleRef/name")),
-        };
-        Self {
+    fn of(tree: &Tree, namespace: Option<&str>) -> Option<Self> {
+        let role = RoleRef::of(tree, namespace)?;
+        let subjects = list(tree, "/subjects").iter();
+        Some(Self {
             name: text(tree, "/metadata/name"),
-            namespace,
-            subjects,
+            namespace: namespace.map(str::to_owned),
+            subjects: subjects
+                .filter_map(|subject| RbacSubject::of(subject, namespace))
+                .collect(),
             role,
-        }
-    }
-}
-
-impl PolicyRule {
-    /// Two rules that together allow every verb on every resource and every path.
-    fn everything() -> [Self; 2] {
-        let all = || vec!["*".to_owned()];
-        [
-            Self {
-                verbs: all(),
-                groups: all(),
-                resources: all(),
-                ..Self::default()
-            },
-            Self {
-                verbs: all(),
-                paths: all(),
-                ..Self::default()
-            },
-        ]
-    }
-
-    /// Returns the rules of a role object. An aggregated role counts as one that allows
-    /// everything, because the roles that it aggregates can change later.
-    pub(crate) fn of_role(role: &Tree) -> Vec<Self> {
-        let mut rules = rules_of(role);
-        if !list(role, "/aggregationRule/clusterRoleSelectors").is_empty() {
-            rules.extend(Self::everything());
-        }
-        rules
-    }
-
-    /// Returns whether each single permission of this rule is allowed by one of `held`.
-    fn is_covered_by(&self, held: &[&Self]) -> bool {
-        let is_held = |verb: &str, target| {
-            held.iter()
-                .any(|rule| rule.allows(&AccessRequest { verb, target }))
-        };
-        // The empty name stands for all names: only a rule without names allows it.
-        let unnamed = [String::new()];
-        let names = if self.names.is_empty() {
-            &unnamed[..]
-        } else {
-            &self.names
-        };
-        self.verbs.iter().all(|verb| {
-            self.paths
-                .iter()
-                .all(|path| is_held(verb, AccessTarget::NonResource(path)))
-                && self.groups.iter().all(|group| {
-                    self.resources.iter().all(|full| {
-                        let (resource, subresource) = full.split_once('/').unwrap_or((full, ""));
-                        names.iter().all(|name| {
-                            is_held(
-                                verb,
-                                AccessTarget::Resource {
-                                    group,
-                                    resource,
-                                    subresource,
-                                    namespace: "",
-                                    name,
-                                },
-                            )
-                        })
-                    })
-                })
         })
     }
 
-    fn allows(&self, access: &AccessRequest<'_>) -> bool {
-        let has =
-            |list: &[String], value: &str| list.iter().any(|item| item == "*" || item == value);
-        if !has(&self.verbs, access.verb) {
-            return false;
-        }
-        match access.target {
-            AccessTarget::NonResource(path) => {
-                self.paths.iter().any(|rule| match rule.strip_suffix('*') {
-                    Some(prefix) => path.starts_with(prefix),
-                    None => rule == path,
-                })
-            }
-            AccessTarget::Resource {
-                group,
-                resource,
-                subresource,
-                name,
-                ..
-            } => {
-                has(&self.groups, group)
-                    && self
-                        .resources
-                        .iter()
-                        .any(|rule| covers(rule, resource, subresource))
-                    && (self.names.is_empty() || self.names.iter().any(|own| own == name))
-            }
-        }
+    fn subject(&self, user: &User) -> Option<&RbacSubject> {
+        self.subjects.iter().find(|subject| subject.is(user))
     }
 }
 
-/// Returns whether the resource of a rule (`pods`, `pods/log`, `*/scale`, `*`) covers this one.
-fn covers(rule: &str, resource: &str, subresource: &str) -> bool {
-    if rule == "*" {
-        return true;
-    }
-    match rule.split_once('/') {
-        None => subresource.is_empty() && rule == resource,
-        Some((own, sub)) => {
-            !subresource.is_empty() && sub == subresource && (own == "*" || own == resource)
-        }
+impl AppliedRule<'_> {
+    /// Returns upstream's reason for a request that the rule allows.
+    fn reason(&self) -> String {
+        let binding = self.binding;
+        let mut out = match &binding.namespace {
+            Some(namespace) => format!(
+                "RBAC: allowed by RoleBinding \"{}/{namespace}\"",
+                binding.name
+            ),
+            None => format!("RBAC: allowed by ClusterRoleBinding \"{}\"", binding.name),
+        };
+        let role = if binding.role.namespace.is_some() {
+            "Role"
+        } else {
+            "ClusterRole"
+        };
+        let _ = write!(out, " of {role} \"{}\" to ", binding.role.name);
+        let _ = match self.subject {
+            RbacSubject::User(name) => write!(out, "User \"{name}\""),
+            RbacSubject::Group(name) => write!(out, "Group \"{name}\""),
+            RbacSubject::ServiceAccount { namespace, name } => {
+                write!(out, "ServiceAccount \"{name}/{namespace}\"")
+            }
+        };
+        out
     }
 }
 
-fn rules_of(role: &Tree) -> Vec<PolicyRule> {
-    let texts = |rule: &Tree, member: &str| -> Vec<String> {
-        list(rule, member)
-            .iter()
-            .filter_map(Tree::as_str)
-            .map(str::to_owned)
-            .collect()
-    };
-    let rule = |rule: &Tree| PolicyRule {
-        verbs: texts(rule, "/verbs"),
-        groups: texts(rule, "/apiGroups"),
-        resources: texts(rule, "/resources"),
-        names: texts(rule, "/resourceNames"),
-        paths: texts(rule, "/nonResourceURLs"),
-    };
-    list(role, "/rules").iter().map(rule).collect()
+/// Returns whether a group is that of roles, users and groups. Empty is its default.
+fn is_rbac(group: &str) -> bool {
+    group.is_empty() || group == GROUP
 }
 
 /// Returns the rules of all cluster roles that the aggregation rule of this one selects.
 fn aggregated(role: &Tree, all: &[Tree]) -> Vec<PolicyRule> {
-    let selectors: Vec<_> = list(role, "/aggregationRule/clusterRoleSelectors")
+    let selectors: Vec<_> = selectors(role)
         .iter()
         .filter_map(|selector| LabelSelector::from_tree(selector).ok())
         .collect();
     if selectors.is_empty() {
         return Vec::new();
     }
+    let none = Tree::Null;
     let selected = |other: &&Tree| {
-        let labels = other.pointer("/metadata/labels");
-        labels.is_some_and(|labels| selectors.iter().any(|selector| selector.matches(labels)))
+        let labels = other.pointer("/metadata/labels").unwrap_or(&none);
+        selectors.iter().any(|selector| selector.matches(labels))
     };
-    all.iter().filter(selected).flat_map(rules_of).collect()
+    all.iter()
+        .filter(selected)
+        .flat_map(PolicyRule::of_role)
+        .collect()
+}
+
+/// Returns the selectors of an aggregated cluster role; none for other roles.
+pub(crate) fn selectors(role: &Tree) -> &[Tree] {
+    list(role, "/aggregationRule/clusterRoleSelectors")
+}
+
+fn text_of(tree: &Tree) -> String {
+    tree.as_str().unwrap_or_default().to_owned()
 }
 
 fn text(tree: &Tree, pointer: &str) -> String {
-    tree.pointer(pointer)
-        .and_then(Tree::as_str)
-        .unwrap_or_default()
-        .to_owned()
+    tree.pointer(pointer).map(text_of).unwrap_or_default()
 }
 
 fn list<'a>(tree: &'a Tree, pointer: &str) -> &'a [Tree] {
@@ -468,5 +408,111 @@ mod tests {
                 "{who} ({group}) {verb} {what}"
             );
         }
+    }
+
+    /// Earlier versions stored these.
+    #[test]
+    fn stored_bindings_that_would_be_refused_today_allow_nothing() {
+        let all = json!({"metadata": {"name": "all", "namespace": "shop"},
+            "rules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]});
+        let role =
+            |kind: &str, group: &str| json!({"kind": kind, "name": "all", "apiGroup": group});
+        let user = |group: &str| json!({"kind": "User", "name": "eve", "apiGroup": group});
+        let is_allowed = |is_clustered: bool, role: Tree, subject: Tree, who: &str| {
+            let binding = json!({"metadata": {"name": "b", "namespace": "shop"},
+                "roleRef": role, "subjects": [subject]});
+            let binding = [binding];
+            let (namespaced, clustered) = if is_clustered {
+                (&[][..], &binding[..])
+            } else {
+                (&binding[..], &[][..])
+            };
+            let roles = std::slice::from_ref(&all);
+            let policy = RbacPolicy::of(roles, roles, namespaced, clustered);
+            let user = User {
+                name: who.to_owned(),
+                groups: vec!["dev".to_owned()],
+                ..User::default()
+            };
+            let target = AccessTarget::Resource {
+                group: "",
+                resource: "pods",
+                subresource: "",
+                namespace: "shop",
+                name: "",
+            };
+            let access = AccessRequest {
+                verb: "get",
+                target,
+            };
+            policy.allows(&user, &access).is_some()
+        };
+        let account = |part: &str, value: &str| {
+            let mut account = json!({"kind": "ServiceAccount", "name": "bot"});
+            account[part] = value.into();
+            account
+        };
+        let bot = "system:serviceaccount:shop:bot";
+        for (is_clustered, role, subject, who, expected) in [
+            (true, role("ClusterRole", GROUP), user(GROUP), "eve", true),
+            (true, role("ClusterRole", ""), user(""), "eve", true),
+            (false, role("Role", GROUP), user(GROUP), "eve", true),
+            (true, role("Role", GROUP), user(GROUP), "eve", false),
+            (true, role("User", GROUP), user(GROUP), "eve", false),
+            (true, role("ClusterRole", "x"), user(GROUP), "eve", false),
+            (true, role("ClusterRole", GROUP), user("x"), "eve", false),
+            (
+                false,
+                role("Role", GROUP),
+                account("namespace", "shop"),
+                bot,
+                true,
+            ),
+            (
+                false,
+                role("Role", GROUP),
+                account("namespace", ""),
+                bot,
+                true,
+            ),
+            (
+                false,
+                role("Role", GROUP),
+                account("apiGroup", GROUP),
+                bot,
+                false,
+            ),
+            (
+                true,
+                role("ClusterRole", GROUP),
+                account("namespace", ""),
+                "system:serviceaccount::bot",
+                false,
+            ),
+        ] {
+            assert_eq!(
+                is_allowed(is_clustered, role.clone(), subject.clone(), who),
+                expected,
+                "{role} {subject}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_reason_names_binding_role_and_subject() {
+        let user = User {
+            name: "bob".to_owned(),
+            ..User::default()
+        };
+        let access = AccessRequest {
+            verb: "get",
+            target: AccessTarget::NonResource("/metrics"),
+        };
+        assert_eq!(
+            policy().allows(&user, &access).as_deref(),
+            Some(
+                "RBAC: allowed by ClusterRoleBinding \"c\" of ClusterRole \"ops\" to User \"bob\""
+            )
+        );
     }
 }

@@ -154,7 +154,7 @@ impl ResourceCall<'_> {
         let request = self.request(verb);
         // The lock is held until the write has committed, so that no other write to RBAC comes
         // between the check and the commit.
-        let _lock = if authorize::may_escalate(&request) {
+        let _lock = if authorize::writes_policy(&request) {
             let lock = self.state.policy.writing.lock().await;
             authorize::check_escalation(&*self.state.backend, &self.state.policy, &request).await?;
             Some(lock)
