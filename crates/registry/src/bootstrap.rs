@@ -52,8 +52,8 @@ impl Registry {
     fn ensure_in(&self, txn: &mut Txn, wanted: &InitialObject) -> Result<(), Refusal> {
         let user = User {
             name: SYSTEM_USER.to_owned(),
-            uid: String::new(),
             groups: vec!["system:masters".to_owned()],
+            ..User::default()
         };
         let name = crate::object::meta_text(&wanted.object, "name");
         let resource = kinds::resource(wanted.group, "v1", wanted.plural)

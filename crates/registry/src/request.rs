@@ -1,6 +1,7 @@
 //! The closed request and reply types between the HTTP server, or any other caller, and the
 //! registry.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,6 +19,8 @@ pub struct User {
     pub uid: String,
     /// Groups; `system:masters` may do everything.
     pub groups: Vec<String>,
+    /// What else the authenticator, or an impersonation, says of the user. RBAC does not read it.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 /// One request, already routed, authenticated, authorized and decoded.

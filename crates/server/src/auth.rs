@@ -21,7 +21,7 @@ use registry::request::User;
 pub use accounts::ServiceAccountTokens;
 pub(crate) use accounts::{AUDIENCE, AuthenticatedAccount};
 pub(crate) use certificate::{ClientVerifier, Peer};
-pub(crate) use impersonate::{ImpersonationCheck, requested_impersonation};
+pub(crate) use impersonate::requested_impersonation;
 pub use tokens::{TokenFile, TokenFileError};
 
 /// Group of all authenticated users.
@@ -36,8 +36,8 @@ pub(crate) const ANONYMOUS: &str = "system:anonymous";
 pub fn anonymous() -> User {
     User {
         name: ANONYMOUS.to_owned(),
-        uid: String::new(),
         groups: vec![UNAUTHENTICATED.to_owned()],
+        ..User::default()
     }
 }
 
@@ -46,8 +46,8 @@ pub fn anonymous() -> User {
 pub fn administrator(name: &str) -> User {
     User {
         name: name.to_owned(),
-        uid: String::new(),
         groups: vec!["system:masters".to_owned(), AUTHENTICATED.to_owned()],
+        ..User::default()
     }
 }
 

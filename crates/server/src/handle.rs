@@ -133,7 +133,7 @@ where
     };
     let user = match impersonated(state, user, &parts.headers).await {
         Ok(user) => user,
-        Err(response) => return response.unwrap_or_else(|status| refuse(&status)),
+        Err(status) => return refuse(&status),
     };
     log.user = Some(user.clone());
     let long_running = attributes.verb == "watch";
@@ -230,41 +230,28 @@ fn outside(
     }
 }
 
-/// Returns the user that the request acts as. The error is a complete response or a `Status`.
+/// Returns the user that the request acts as. The error is a 400 or a 403.
 async fn impersonated(
     state: &ServerState,
     user: Arc<User>,
     headers: &HeaderMap,
-) -> Result<Arc<User>, Result<Response<Body>, Status>> {
-    let wanted = match auth::requested_impersonation(headers) {
-        Ok(None) => return Ok(user),
-        Ok(Some(wanted)) => wanted,
-        Err(why) => {
-            return Err(Ok(respond::text(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                format!("Internal Server Error: {why}\n"),
-            )));
-        }
+) -> Result<Arc<User>, Status> {
+    let Some(wanted) = auth::requested_impersonation(headers)? else {
+        return Ok(user);
     };
     for check in &wanted.checks {
-        let auth::ImpersonationCheck {
-            group,
-            resource,
-            namespace,
-            name,
-        } = check;
         let access = AccessRequest {
             verb: "impersonate",
             target: AccessTarget::Resource {
-                group,
-                resource,
-                subresource: "",
-                namespace,
-                name,
+                group: check.group,
+                resource: check.resource,
+                subresource: &check.subresource,
+                namespace: &check.namespace,
+                name: &check.name,
             },
         };
         if !state.allows(&user, &access).await {
-            return Err(Err(authorize::forbidden(&user, &access)));
+            return Err(authorize::forbidden(&user, &access));
         }
     }
     Ok(Arc::new(wanted.user))

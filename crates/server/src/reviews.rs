@@ -101,6 +101,9 @@ fn user_info(user: &User) -> Tree {
     if !user.uid.is_empty() {
         shown["uid"] = user.uid.clone().into();
     }
+    for (key, values) in &user.extra {
+        shown["extra"][key.as_str()] = values.clone().into();
+    }
     shown
 }
 
@@ -146,6 +149,7 @@ fn asked_user(spec: &Tree) -> Result<User, Status> {
         name: text(spec, "user").to_owned(),
         uid: text(spec, "uid").to_owned(),
         groups: texts(spec, "groups"),
+        ..User::default()
     };
     if user.name.is_empty() && user.groups.is_empty() {
         return Err(refused(

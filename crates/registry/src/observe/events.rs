@@ -164,8 +164,8 @@ impl Registry {
     ) -> Result<Reply, Refusal> {
         let user = User {
             name: "system:apiserver".to_owned(),
-            uid: String::new(),
             groups: vec!["system:masters".to_owned()],
+            ..User::default()
         };
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         let events =

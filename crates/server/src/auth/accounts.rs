@@ -133,6 +133,7 @@ impl KubernetesClaims {
             name: subject(&namespace, &account.name),
             uid: account.uid,
             groups: groups.into(),
+            ..User::default()
         };
         AuthenticatedAccount {
             namespace,

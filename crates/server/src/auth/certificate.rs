@@ -68,7 +68,9 @@ impl Peer {
 fn user_of(certificate: &CertificateDer<'_>) -> Option<User> {
     let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let subject = certificate.subject();
-    let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
+    // Of several common names the last one counts, as in Go. A signer that checks names by Go's
+    // rules must not be deceived by another order.
+    let name = subject.iter_common_name().last()?.as_str().ok()?.to_owned();
     let organizations = subject
         .iter_organization()
         .filter_map(|organization| organization.as_str().ok());
@@ -78,8 +80,8 @@ fn user_of(certificate: &CertificateDer<'_>) -> Option<User> {
         .collect();
     (!name.is_empty()).then_some(User {
         name,
-        uid: String::new(),
         groups,
+        ..User::default()
     })
 }
 

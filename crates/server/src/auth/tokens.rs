@@ -113,6 +113,7 @@ fn row(line: &str) -> Result<(String, User), &'static str> {
         name: name.to_owned(),
         uid: uid.to_owned(),
         groups: groups.chain([super::AUTHENTICATED.to_owned()]).collect(),
+        ..User::default()
     };
     Ok((token.to_owned(), user))
 }

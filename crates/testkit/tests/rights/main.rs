@@ -2,6 +2,7 @@
 //! authorization, admission and registry. Each test is an attack with what must become of it.
 
 mod escalation;
+mod impersonation;
 
 use bytes::Bytes;
 use registry::request::User;
