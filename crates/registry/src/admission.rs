@@ -20,6 +20,7 @@ mod resize;
 mod runtime_class;
 pub(crate) mod service_account;
 mod storage;
+mod subject_restriction;
 mod tolerations;
 
 /// Adds the fields that admission sets in a new object.
@@ -84,6 +85,9 @@ pub(crate) fn validate(
 ) -> Result<(), Refusal> {
     match target.stored.group_and_plural() {
         ("", "pods") => limits::validate(view, target, object),
+        ("certificates.k8s.io", "certificatesigningrequests") => {
+            subject_restriction::validate(target, object)
+        }
         ("scheduling.k8s.io", "priorityclasses") => priority::validate_class(view, target, object),
         _ => Ok(()),
     }
@@ -127,6 +131,9 @@ fn name_requestor(target: &Target, request: &mut Tree) {
         }
     }
     tree::take(request, &["spec", "extra"]);
+    for (key, values) in &user.extra {
+        tree::put(request, &["spec", "extra", key], values.clone());
+    }
 }
 
 /// Taints a new node as not ready. The node controller removes the taint.

@@ -130,6 +130,9 @@ pub struct WriteOptions {
     pub field_validation: FieldValidation,
     /// `force` of apply.
     pub force: Option<bool>,
+    /// The resource version of the object for which an update or patch was authorized. Any other
+    /// state gets 409. For writes whose authorization depends on the stored object.
+    pub authorized_version: Option<String>,
 }
 
 /// The handling of unknown and duplicate fields.

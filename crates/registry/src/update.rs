@@ -167,6 +167,12 @@ impl Registry {
     ) -> Result<Changed, Refusal> {
         let target = change.target;
         let old = record::tree_of(&target.trees, &target.stored, found);
+        let version = object::meta_text(&old, "resourceVersion");
+        if let Some(authorized) = &change.write.authorized_version
+            && authorized != version
+        {
+            return Err(target.modified());
+        }
         let DecodedObject {
             tree: mut new,
             mut warnings,

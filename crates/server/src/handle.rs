@@ -3,6 +3,7 @@
 mod call;
 mod drain;
 mod issuer;
+mod signers;
 #[cfg(test)]
 mod tests;
 

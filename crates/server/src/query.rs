@@ -181,6 +181,7 @@ impl<'a> Query<'a> {
             field_manager,
             field_validation,
             force,
+            authorized_version: None,
         })
     }
 

@@ -537,8 +537,8 @@ async fn a_claim_without_a_class_gets_the_default_one() {
 #[tokio::test(start_paused = true)]
 async fn the_requestor_of_a_certificate_is_the_user_of_the_request() {
     let world = World::new().await;
-    let spec = json!({"request": "AA==", "signerName": "kubernetes.io/kubelet-serving",
-        "usages": ["digital signature"], "username": "root"});
+    let spec = json!({"request": signing_request(), "usages": ["digital signature"],
+        "signerName": "kubernetes.io/kubelet-serving", "username": "root"});
     let made = world
         .create(
             "certificatesigningrequests",
@@ -547,18 +547,50 @@ async fn the_requestor_of_a_certificate_is_the_user_of_the_request() {
         )
         .await;
     assert_eq!(made["spec"]["username"], "tester");
-    let approved = json!({"status": {"conditions": [{"type": "Approved", "reason": "Because"}],
-        "certificate": "AA=="}});
+    let approved = json!({"status": {"certificate": "AA==", "conditions": [
+        {"type": "Approved", "status": "True", "reason": "Because"}]}});
     let (_, approved) = world
         .patch("certificatesigningrequests", "/c/approval", approved)
         .await
         .expect("approved");
     let condition = &approved["status"]["conditions"][0];
-    assert_eq!(
-        (&condition["status"], &condition["lastUpdateTime"]),
-        (&json!("True"), &json!("2001-09-09T01:46:40Z"))
-    );
+    assert_eq!(condition["lastUpdateTime"], "2001-09-09T01:46:40Z");
     assert_eq!(approved["status"]["certificate"], Value::Null);
+}
+
+/// Returns a request for a certificate, as it is in an object.
+fn signing_request() -> String {
+    use base64::Engine as _;
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let request = rcgen::CertificateParams::default()
+        .serialize_request(&key)
+        .expect("a request");
+    let pem = request.pem().expect("PEM");
+    base64::engine::general_purpose::STANDARD.encode(pem)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_is_bound_to_the_version_that_was_authorized() {
+    let world = World::new().await;
+    let map = json!({"metadata": {"name": "m"}, "data": {"a": "1"}});
+    let made = world.create("configmaps", "shop", map).await;
+    let version = made["metadata"]["resourceVersion"]
+        .as_str()
+        .map(str::to_owned);
+    let send = async |value: &str| {
+        let patch = json!({"data": {"a": value}}).to_string();
+        let verb = Verb::Patch {
+            kind: PatchKind::Merge,
+            patch: patch.into(),
+            options: WriteOptions {
+                authorized_version: version.clone(),
+                ..WriteOptions::default()
+            },
+        };
+        let answer = world.ask("configmaps", "shop/m", verb).await;
+        answer.map_or_else(|refusal| refusal.status.code, |(code, _)| code)
+    };
+    assert_eq!((send("2").await, send("3").await), (200, 409));
 }
 
 #[tokio::test(start_paused = true)]

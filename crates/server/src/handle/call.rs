@@ -12,6 +12,7 @@ use registry::request::{
     BodyForm, DeleteRequest, PatchKind, Refusal, Reply, Request, RequestBody, User, Verb,
 };
 
+use super::signers;
 use crate::attributes::ResourcePath;
 use crate::authorize::{self, AccessRequest, AccessTarget};
 use crate::body::Body;
@@ -161,7 +162,7 @@ impl ResourceCall<'_> {
         } else {
             None
         };
-        let reply = self.state.backend.call(request).await;
+        let reply = signers::call(self.state, request).await;
         // A failed write can have committed all the same, so it drops the policy too.
         if writes && self.at.group == authorize::GROUP {
             self.state.policy.forget();

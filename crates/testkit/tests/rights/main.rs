@@ -1,6 +1,7 @@
 //! The rights of users, tried through the whole server: authentication, impersonation,
 //! authorization, admission and registry. Each test is an attack with what must become of it.
 
+mod certificates;
 mod escalation;
 mod impersonation;
 
