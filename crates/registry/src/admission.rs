@@ -15,6 +15,7 @@ use crate::{Registry, tree};
 mod default_class;
 mod limits;
 pub(crate) mod namespace;
+pub(crate) mod node_restriction;
 mod priority;
 mod resize;
 mod runtime_class;
@@ -30,6 +31,7 @@ pub(crate) fn mutate(
     target: &Target,
     object: &mut Tree,
 ) -> Result<(), Refusal> {
+    node_restriction::create(view, target, object)?;
     match target.stored.group_and_plural() {
         ("", "pods") => {
             limits::mutate(view, target, object);

@@ -66,6 +66,7 @@ mod patch;
 mod pod;
 mod read;
 mod record;
+pub mod references;
 pub mod request;
 mod resource;
 mod scale;

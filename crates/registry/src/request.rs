@@ -23,6 +23,17 @@ pub struct User {
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
+impl User {
+    /// Returns the name of the node whose agent this user is: a user `system:node:NAME` in the
+    /// group `system:nodes`. Neither alone makes a node.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        let name = self.name.strip_prefix("system:node:")?;
+        let is_node = self.groups.iter().any(|group| group == "system:nodes");
+        is_node.then_some(name)
+    }
+}
+
 /// One request, already routed, authenticated, authorized and decoded.
 #[derive(Clone, Debug)]
 pub struct Request {

@@ -8,7 +8,7 @@ use kinds::tree::json;
 use crate::body::{self, ExpectedKind};
 use crate::request::{Refusal, Reply, RequestBody, WriteOptions};
 use crate::target::Target;
-use crate::{Registry, object, options, record, tree};
+use crate::{Registry, admission, object, options, record, tree};
 
 /// The shortest, the default and the longest lifetime of a token, in seconds.
 const MIN_SECONDS: i64 = 600;
@@ -82,6 +82,9 @@ impl Registry {
             return Err(Status::unavailable("this server issues no service account tokens").into());
         };
         let mut request = decoded.tree;
+        // Before the default audience is added, which needs no check.
+        let snapshot = self.store().snapshot();
+        admission::node_restriction::token(&snapshot, target, &request)?;
         let asked = tree::int(&request, &["spec", "expirationSeconds"]).unwrap_or(DEFAULT_SECONDS);
         check_lifetime(asked)?;
         let expires = target

@@ -178,6 +178,7 @@ impl Registry {
             mut warnings,
         } = produce(Some(&old))?;
         check_identity(change, &mut new, &old)?;
+        admission::node_restriction::update(target, change.subresource, &new, &old)?;
         let rules = &target.rules;
         let context = self.context(target, change.subresource);
         rules.default(&mut new);

@@ -6,6 +6,7 @@
 mod cache;
 mod defaults;
 mod escalation;
+mod node;
 mod rbac;
 
 use kinds::status::{Details, GroupResource, Status};
@@ -17,6 +18,7 @@ use crate::auth::AUTHENTICATED;
 pub(crate) use cache::PolicyCache;
 pub(crate) use defaults::ensure as ensure_defaults;
 pub(crate) use escalation::{check_escalation, writes_policy};
+pub(crate) use node::allows as allows_node;
 
 /// The API group of RBAC objects.
 pub(crate) const GROUP: &str = "rbac.authorization.k8s.io";

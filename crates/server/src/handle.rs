@@ -148,9 +148,13 @@ where
         return crate::flow::too_many_requests();
     }
     // A list that selects one name needs no more permission than a get of that object.
-    let selected = query.selected_name();
+    let selected = query.selected("metadata.name");
     let access = AccessRequest::of(&attributes, &selected);
-    if !state.allows(&user, &access).await {
+    // The deprecated watch of one object ignores the field selector.
+    let is_old_watch = attributes.resource.as_ref().is_some_and(|at| at.old_watch);
+    let selected_node = query.selected("spec.nodeName");
+    let selected_node = if is_old_watch { "" } else { &selected_node };
+    if !state.allows_on_node(&user, &access, selected_node).await {
         return refuse(&authorize::forbidden(&user, &access));
     }
     let Some(at) = &attributes.resource else {

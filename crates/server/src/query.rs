@@ -67,13 +67,14 @@ impl<'a> Query<'a> {
         parse_int(value).map(Some).map_err(Status::bad_request)
     }
 
-    /// Returns the name to which a field selector restricts a collection, or an empty string.
-    pub(crate) fn selected_name(&self) -> String {
+    /// Returns the value of a field to which the field selector restricts a collection, or an empty
+    /// string.
+    pub(crate) fn selected(&self, field: &str) -> String {
         let text = self.get("fieldSelector").unwrap_or_default();
         let selector = kinds::selector::FieldSelector::parse(text).ok();
         selector
             .as_ref()
-            .and_then(|selector| selector.required_value("metadata.name"))
+            .and_then(|selector| selector.required_value(field))
             .unwrap_or_default()
             .to_owned()
     }

@@ -253,5 +253,11 @@ async fn rules_review(state: &ServerState, user: &User, review: &Tree) -> Result
         resource.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
         path.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
     }
-    Ok(json!({"resourceRules": resource, "nonResourceRules": path, "incomplete": false}))
+    let mut status =
+        json!({"resourceRules": resource, "nonResourceRules": path, "incomplete": false});
+    if user.node().is_some() {
+        status["incomplete"] = true.into();
+        status["evaluationError"] = "node authorizer does not support user rule resolution".into();
+    }
+    Ok(status)
 }

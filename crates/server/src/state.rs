@@ -71,9 +71,19 @@ impl ServerState {
     /// Returns whether a user may do something. If the RBAC rules cannot be read, only what needs
     /// no rule is allowed.
     pub(crate) async fn allows(&self, user: &User, access: &AccessRequest<'_>) -> bool {
-        self.reason(user, access)
-            .await
-            .is_ok_and(|reason| reason.is_some())
+        self.allows_on_node(user, access, "").await
+    }
+
+    /// Returns whether a user may do something with those objects of a collection that are on one
+    /// node, to which the field selector of the request restricts it. Empty for no restriction.
+    pub(crate) async fn allows_on_node(
+        &self,
+        user: &User,
+        access: &AccessRequest<'_>,
+        selected_node: &str,
+    ) -> bool {
+        let reason = self.reason_on_node(user, access, selected_node).await;
+        reason.is_ok_and(|reason| reason.is_some())
     }
 
     /// Returns the reason why a user may do something, which can be empty; `None` if they may not.
@@ -82,8 +92,22 @@ impl ServerState {
         user: &User,
         access: &AccessRequest<'_>,
     ) -> Result<Option<String>, Refusal> {
+        self.reason_on_node(user, access, "").await
+    }
+
+    async fn reason_on_node(
+        &self,
+        user: &User,
+        access: &AccessRequest<'_>,
+        selected_node: &str,
+    ) -> Result<Option<String>, Refusal> {
         // Administrators do not depend on the policy, so they can repair one that cannot be read.
         if authorize::is_master(user) || authorize::is_open(user, access) {
+            return Ok(Some(String::new()));
+        }
+        if let Some(node) = user.node()
+            && authorize::allows_node(&*self.backend, node, access, selected_node).await?
+        {
             return Ok(Some(String::new()));
         }
         match self.policy.policy(&*self.backend).await {

@@ -10,6 +10,7 @@ use store::Record;
 
 use crate::key;
 use crate::record::TreeCache;
+use crate::references::{MIRROR, PodReferences};
 use crate::request::Refusal;
 use crate::resource::ResourceRef;
 use crate::target::Target;
@@ -22,8 +23,6 @@ const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const TOKEN_SECONDS: i64 = 3607;
 /// How long the first pods of a new namespace wait for the controller to create the account.
 const DEFAULT_ACCOUNT_WAIT: Duration = Duration::from_secs(1);
-/// Annotation of mirror pods, which the node agent creates from files. They get no account.
-const MIRROR: &str = "kubernetes.io/config.mirror";
 
 impl Registry {
     /// Waits for the default account of a new namespace, for at most `DEFAULT_ACCOUNT_WAIT`.
@@ -69,7 +68,7 @@ pub(crate) fn mutate(
     pod: &mut Tree,
 ) -> Result<(), Refusal> {
     if !tree::at(pod, &["metadata", "annotations", MIRROR]).is_null() {
-        return Ok(());
+        return check_mirror(target, pod);
     }
     let name = account_of(pod).to_owned();
     let key = key::core("serviceaccounts", &target.namespace, &name);
@@ -84,6 +83,24 @@ pub(crate) fn mutate(
     }
     add_pull_secrets(pod, &account);
     Ok(())
+}
+
+/// Refuses a mirror pod that would get at secrets without the checks of accounts.
+fn check_mirror(target: &Target, pod: &Tree) -> Result<(), Refusal> {
+    let references = PodReferences::of(pod);
+    let why = if !references.service_account.is_empty()
+        || !tree::text(pod, &["spec", "serviceAccount"]).is_empty()
+    {
+        "a mirror pod may not reference service accounts"
+    } else if !references.secrets.is_empty() {
+        "a mirror pod may not reference secrets"
+    } else if references.has_projected_token {
+        "a mirror pod may not use ServiceAccountToken volume projections"
+    } else {
+        return Ok(());
+    };
+    let kind = target.resource.group_resource();
+    Err(Status::forbidden(kind, crate::object::shown_name(pod), why).into())
 }
 
 fn missing(target: &Target, pod: &Tree, name: &str) -> Refusal {

@@ -11,7 +11,7 @@ use super::decide::{self, DeleteStep};
 use crate::record::Prepared;
 use crate::request::{DeleteOptions, Refusal};
 use crate::target::Target;
-use crate::{definition, object, record};
+use crate::{admission, definition, object, record};
 
 /// The result of a delete.
 pub(crate) struct Deleted {
@@ -42,6 +42,7 @@ pub(crate) fn delete_in(
     let key = target.key();
     let found = txn.get(&key).ok_or_else(|| target.not_found())?;
     let before = record::tree_of(&target.trees, &target.stored, &found);
+    admission::node_restriction::delete(target, &before)?;
     let deletion = prepare(
         target,
         &before,

@@ -20,6 +20,7 @@ impl Registry {
         write: WriteOptions,
     ) -> Result<Reply, Refusal> {
         let dry_run = options::dry_run(&write, "CreateOptions")?;
+        admission::node_restriction::bind(&target)?;
         let kind =
             ResourceRef::built_in("", "v1", "bindings").ok_or_else(Status::no_such_resource)?;
         let decoded = body::decode(&body, ExpectedKind::of(&kind), write.field_validation)?;

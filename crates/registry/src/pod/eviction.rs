@@ -231,6 +231,8 @@ impl EvictionContext {
         let pod = view
             .record(&target.key())
             .ok_or_else(|| target.not_found())?;
+        let whole = || record::tree_of(&target.trees, &target.stored, &pod);
+        admission::node_restriction::evict(target, whole)?;
         let facts = record::facts(&kinds.pods, &pod);
         let mut budgets = candidates::of(view, &target.namespace, facts);
         budgets.retain(|budget| selects(record::facts(&kinds.budgets, budget), facts));

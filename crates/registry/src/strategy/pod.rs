@@ -15,14 +15,13 @@ use super::meta::invalid_text;
 use super::path::Path;
 use super::{FieldNames, KindFacts, Strategy, StrategyContext, podspec};
 use crate::facts::PodFacts;
+use crate::references::MIRROR;
 use crate::tree::{at, carry, flag, int, list, put, take, text};
 
 pub(crate) struct Pod;
 
 /// The annotation that ranks the pods of a replica set for deletion.
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
-/// The annotation of mirror pods, which represent static pods of a kubelet.
-pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
 
 impl Strategy for Pod {
     fn facts(&self, object: &Tree) -> Option<KindFacts> {

@@ -18,7 +18,7 @@ mod pem;
 mod tests;
 mod validate;
 
-pub(crate) use pem::organizations;
+pub(crate) use pem::{common_name, organizations};
 
 pub(crate) struct SigningRequest;
 

@@ -9,11 +9,10 @@ use kinds::Tree;
 use registry::request::{ListOptions, Refusal, Reply, Request, Verb};
 use tokio::time::Instant;
 
+use super::GROUP;
 use super::rbac::RbacPolicy;
 use crate::backend::Backend;
 
-/// The API group of RBAC objects.
-pub(crate) const GROUP: &str = "rbac.authorization.k8s.io";
 /// Time after which the policy is read again, because another server on the same store could have
 /// changed it.
 const MAX_AGE: Duration = Duration::from_secs(10);

@@ -4,14 +4,15 @@
 use futures::future::try_join_all;
 use kinds::Tree;
 use kinds::tree::json;
-use registry::request::{BodyForm, Refusal, RequestBody, Verb, WriteOptions};
+use registry::request::{BodyForm, PatchKind, Refusal, RequestBody, Verb, WriteOptions};
 
 use super::cache;
+use super::rbac::PolicyRule;
 use crate::backend::Backend;
 
 /// A rule: verbs, groups, and resources (paths if the groups are `["path"]`). Entries are separated
 /// by spaces; `-` is the core group.
-type Row = (&'static str, &'static str, &'static str);
+pub(super) type Row = (&'static str, &'static str, &'static str);
 
 const READ: &str = "get list watch";
 const WRITE: &str = "create delete deletecollection patch update";
@@ -92,6 +93,61 @@ const ADMIN: &[Row] = &[
     ),
 ];
 
+/// What nodes may do with objects that belong to no node.
+pub(super) const NODE_COMMON: &[Row] = &[
+    ("create", "authentication.k8s.io", "tokenreviews"),
+    (
+        "create",
+        "authorization.k8s.io",
+        "localsubjectaccessreviews subjectaccessreviews",
+    ),
+    (READ, "-", "services"),
+    ("create patch update", "-", "events"),
+    ("get", "-", "endpoints"),
+    (
+        "create get list watch",
+        "certificates.k8s.io",
+        "certificatesigningrequests",
+    ),
+    (READ, "node.k8s.io", "runtimeclasses"),
+    (READ, "storage.k8s.io", "csidrivers"),
+];
+
+/// What nodes need on objects that belong to one of them. Bound to a user, these rules would hold
+/// for the objects of all nodes, so nobody is bound to them by default: `node.rs` decides.
+const NODE_OWN: &[Row] = &[
+    ("create get list watch", "-", "nodes"),
+    ("patch update", "-", "nodes nodes/status"),
+    (READ, "-", "pods"),
+    ("create delete", "-", "pods"),
+    ("patch update", "-", "pods/status"),
+    ("create", "-", "pods/eviction serviceaccounts/token"),
+    (READ, "-", "configmaps secrets"),
+    (
+        "get",
+        "-",
+        "persistentvolumeclaims persistentvolumes serviceaccounts",
+    ),
+    ("get patch update", "-", "persistentvolumeclaims/status"),
+    (
+        "create delete get patch update",
+        "coordination.k8s.io",
+        "leases",
+    ),
+    ("get", "storage.k8s.io", "volumeattachments"),
+    (
+        "create delete get patch update",
+        "storage.k8s.io",
+        "csinodes",
+    ),
+    ("get", "resource.k8s.io", "resourceclaims"),
+    (
+        "create delete deletecollection get list patch update watch",
+        "resource.k8s.io",
+        "resourceslices",
+    ),
+];
+
 /// Cluster roles: name, the roles whose rules they include, and their own rules.
 const ROLES: &[(&str, &[&[Row]])] = &[
     ("cluster-admin", &[&[("*", "*", "*"), ("*", "path", "*")]]),
@@ -144,48 +200,7 @@ const ROLES: &[(&str, &[&[Row]])] = &[
             ("create", "authorization.k8s.io", "subjectaccessreviews"),
         ]],
     ),
-    (
-        "system:node",
-        &[&[
-            ("create", "authentication.k8s.io", "tokenreviews"),
-            (
-                "create",
-                "authorization.k8s.io",
-                "localsubjectaccessreviews subjectaccessreviews",
-            ),
-            (READ, "-", "services"),
-            ("create get list watch", "-", "nodes"),
-            ("patch update", "-", "nodes nodes/status"),
-            ("create patch update", "-", "events"),
-            (READ, "-", "pods"),
-            ("create delete", "-", "pods"),
-            ("patch update", "-", "pods/status"),
-            ("create", "-", "pods/eviction serviceaccounts/token"),
-            (READ, "-", "configmaps secrets"),
-            (
-                "get",
-                "-",
-                "endpoints persistentvolumeclaims persistentvolumes serviceaccounts",
-            ),
-            (
-                "create delete get patch update",
-                "coordination.k8s.io",
-                "leases",
-            ),
-            (
-                "create get list watch",
-                "certificates.k8s.io",
-                "certificatesigningrequests",
-            ),
-            (READ, "node.k8s.io", "runtimeclasses"),
-            (READ, "storage.k8s.io", "csidrivers volumeattachments"),
-            (
-                "create delete get patch update",
-                "storage.k8s.io",
-                "csinodes",
-            ),
-        ]],
-    ),
+    ("system:node", &[NODE_COMMON, NODE_OWN]),
     (
         "system:node-proxier",
         &[&[
@@ -273,7 +288,8 @@ const BINDINGS: &[(&str, &str, &str, &[&str])] = &[
         "Group",
         &["system:monitoring"],
     ),
-    ("system:node", "system:node", "Group", &["system:nodes"]),
+    // Without subjects, as upstream: what a node may do depends on the node.
+    ("system:node", "system:node", "Group", &[]),
     (
         "system:node-proxier",
         "system:node-proxier",
@@ -322,7 +338,57 @@ pub(crate) async fn ensure(backend: &dyn Backend) -> Result<(), Refusal> {
             .map(|(resource, object)| create(backend, resource, object)),
     )
     .await?;
+    for binding in bindings.iter().filter(|binding| binds_all_nodes(binding)) {
+        unbind_nodes(backend, binding).await?;
+    }
     Ok(())
+}
+
+/// The group of all nodes.
+const NODES: &str = "system:nodes";
+
+/// Returns whether a binding is the one by which earlier versions gave every node the rights of
+/// all nodes. Bindings that somebody has taken over stay.
+fn binds_all_nodes(binding: &Tree) -> bool {
+    let text = |pointer: &str| binding.pointer(pointer).and_then(Tree::as_str);
+    let annotations = binding.pointer("/metadata/annotations");
+    let is_ours = annotations.and_then(|all| all.get(AUTOUPDATE)?.as_str()) == Some("true");
+    text("/metadata/name") == Some("system:node")
+        && is_ours
+        && subjects(binding).any(|subject| subject["name"] == NODES)
+}
+
+fn subjects(binding: &Tree) -> impl Iterator<Item = &Tree> {
+    let list = binding.pointer("/subjects").and_then(Tree::as_array);
+    list.into_iter().flat_map(|list| list.iter())
+}
+
+async fn unbind_nodes(backend: &dyn Backend, binding: &Tree) -> Result<(), Refusal> {
+    let kept: Vec<Tree> = subjects(binding)
+        .filter(|subject| subject["name"] != NODES)
+        .cloned()
+        .collect();
+    let verb = Verb::Patch {
+        kind: PatchKind::Merge,
+        patch: json!({"subjects": kept}).to_string().into(),
+        options: options(),
+    };
+    let request = cache::request("clusterrolebindings", "system:node", verb)
+        .ok_or_else(kinds::status::Status::no_such_resource)?;
+    backend.call(request).await?;
+    tracing::warn!(
+        binding = "system:node",
+        group = NODES,
+        "removed the group of all nodes from a default binding, each node now has its own rights"
+    );
+    Ok(())
+}
+
+fn options() -> WriteOptions {
+    WriteOptions {
+        field_manager: "exeunt".to_owned(),
+        ..WriteOptions::default()
+    }
 }
 
 async fn create(backend: &dyn Backend, resource: &str, object: Tree) -> Result<(), Refusal> {
@@ -330,10 +396,7 @@ async fn create(backend: &dyn Backend, resource: &str, object: Tree) -> Result<(
         bytes: object.to_string().into(),
         form: BodyForm::Json,
     };
-    let options = WriteOptions {
-        field_manager: "exeunt".to_owned(),
-        ..WriteOptions::default()
-    };
+    let options = options();
     let request = cache::request(resource, "", Verb::Create { body, options })
         .ok_or_else(kinds::status::Status::no_such_resource)?;
     match backend.call(request).await {
@@ -343,12 +406,20 @@ async fn create(backend: &dyn Backend, resource: &str, object: Tree) -> Result<(
     }
 }
 
+/// Marks roles and bindings that the server keeps up to date.
+const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
+
 fn metadata(name: &str) -> Tree {
     json!({
         "name": name,
         "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
-        "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"},
+        "annotations": {AUTOUPDATE: "true"},
     })
+}
+
+/// Returns rows as rules.
+pub(super) fn rules(rows: &[Row]) -> Vec<PolicyRule> {
+    PolicyRule::of_role(&role("", &[rows]))
 }
 
 fn role(name: &str, parts: &[&[Row]]) -> Tree {

@@ -4,6 +4,7 @@
 mod certificates;
 mod escalation;
 mod impersonation;
+mod nodes;
 
 use bytes::Bytes;
 use registry::request::User;

@@ -86,6 +86,19 @@ pub(crate) fn organizations(object: &Tree) -> Result<Vec<String>, PemFault> {
     Ok(subject.iter_organization().map(text).collect())
 }
 
+/// Returns the common name that the request of an object asks for. Of several the last one counts,
+/// as in Go.
+pub(crate) fn common_name(object: &Tree) -> Result<String, PemFault> {
+    let der = request_der(object)?;
+    let request = parse(&der)?;
+    let subject = &request.certification_request_info.subject;
+    let name = subject.iter_common_name().last();
+    Ok(name
+        .and_then(|name| name.as_str().ok())
+        .unwrap_or_default()
+        .to_owned())
+}
+
 /// Checks `status.certificate`, which may be empty.
 pub(super) fn check_certificate(object: &Tree) -> Result<(), PemFault> {
     let bytes = bytes(object, &["status", "certificate"]);
