@@ -136,6 +136,9 @@ async fn the_requester_is_who_authenticated() {
     let patch = json!({"spec": {"username": "root", "signerName": "example.com/two"}});
     let (_, patched) = world.ask(EVE, &format!("PATCH {CSRS}/a"), patch).await;
     assert_eq!(patched["spec"], made["spec"]);
+    let create = json!({"verbs": ["create"], "apiGroups": ["certificates.k8s.io"],
+        "resources": ["certificatesigningrequests"]});
+    world.grant("bob", json!([create])).await;
     let mut again = asked;
     again["metadata"]["name"] = "b".into();
     let headers = [
