@@ -104,6 +104,43 @@ fn invalid_yaml_is_rejected() {
 }
 
 #[test]
+fn aliases_are_limited_by_the_bytes_that_they_expand_to() {
+    let excessive = |text: &str| {
+        let decoded = yaml::to_json(text.as_bytes());
+        decoded.is_err_and(|error| error.to_string().contains("excessive aliasing"))
+    };
+    let listed =
+        |value: &str, aliases: usize| format!("a: &a {value}\nb:\n{}", "- *a\n".repeat(aliases));
+    let long = "x".repeat(100_000);
+    assert!(!excessive(&listed(&long, 30)), "three megabytes");
+    assert!(excessive(&listed(&long, 32)));
+    // Keys, and characters that JSON escapes, take bytes, too.
+    assert!(excessive(&listed(&format!("{{? {long} : 1}}"), 32)));
+    assert!(excessive(&listed(
+        &format!("\"{}\"", "\\x01".repeat(20_000)),
+        32
+    )));
+    assert!(excessive(&listed(
+        &format!("\"{}\"", "<".repeat(20_000)),
+        32
+    )));
+    let merged = format!("a: &a {{k: {long}}}\nb:\n{}", "- <<: *a\n".repeat(32));
+    assert!(excessive(&merged));
+    // Aliases of aliases, and anchors within anchors.
+    let twice = format!("a: &a {long}\nb: &b [*a, *a, *a, *a]\nc: [*b, *b, *b, *b, *b, *b, *b]\n");
+    assert!(excessive(&twice));
+    let nested = format!("a: &a [&b {long}, *b]\nc: [{}]\n", "*a,".repeat(16));
+    assert!(excessive(&nested));
+}
+
+#[test]
+fn the_reported_duplicate_keys_are_limited() {
+    let text = format!("data:\n{}", "  k: 1\n".repeat(10_000));
+    let decoded = yaml::decode_untyped(text.as_bytes()).expect("decodes");
+    assert_eq!(decoded.warnings[0].matches("already set").count(), 100);
+}
+
+#[test]
 fn duplicate_keys_are_reported_and_the_last_one_counts() {
     let decoded = yaml::decode_untyped(b"data:\n  k: 1\n  k: 2\n").expect("decodes");
     assert_eq!(decoded.tree, json!({"data": {"k": 2}}));

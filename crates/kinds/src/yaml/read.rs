@@ -5,12 +5,15 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 use crate::Tree;
-use crate::json::{self, DecodeError, DecodedTree, MAX_DEPTH, scan};
+use crate::json::{self, DecodeError, DecodedTree, MAX_DEPTH, MAX_WARNINGS, scan};
 use crate::status::quoted;
 
 /// Limit of the values that aliases of a document may expand to: more than any real document needs,
 /// and far below a billion-laughs bomb.
 const MAX_EXPANDED: usize = 100_000;
+/// Limit of the bytes, as JSON, that aliases of a document may expand to: that of a request body
+/// that is written out.
+const MAX_EXPANDED_BYTES: usize = 3 * 1024 * 1024;
 
 /// Reads the first document of a stream. An empty stream is null.
 ///
@@ -26,7 +29,8 @@ pub(super) fn document(text: &str) -> Result<DecodedTree, DecodeError> {
     let mut reader = YamlReader {
         parser: Parser::new_from_str(text),
         anchors: HashMap::new(),
-        expanded: 0,
+        written: Size::default(),
+        expanded: Size::default(),
         duplicates: Vec::new(),
     };
     let tree = loop {
@@ -49,8 +53,12 @@ pub(super) fn document(text: &str) -> Result<DecodedTree, DecodeError> {
 
 struct YamlReader<'a> {
     parser: Parser<'a, saphyr_parser::StrInput<'a>>,
-    anchors: HashMap<usize, Tree>,
-    expanded: usize,
+    /// The values of anchors, with their sizes.
+    anchors: HashMap<usize, (Tree, Size)>,
+    /// The size of everything that was read, aliases written out.
+    written: Size,
+    /// The size of what aliases stand for.
+    expanded: Size,
     duplicates: Vec<String>,
 }
 
@@ -100,6 +108,7 @@ impl<'a> YamlReader<'a> {
         if depth > MAX_DEPTH {
             return Err(fault(line, &format!("exceeded max depth of {MAX_DEPTH}")));
         }
+        let before = self.written;
         let (tree, anchor) = match event {
             Event::Alias(anchor) => return self.alias(anchor, line),
             Event::Scalar(text, style, anchor, tag) => {
@@ -109,21 +118,25 @@ impl<'a> YamlReader<'a> {
             Event::MappingStart(anchor, _) => (self.map(depth)?, anchor),
             _ => return Err(fault(line, "did not find expected node content")),
         };
+        self.written.add(&tree);
         if anchor != 0 {
-            self.anchors.insert(anchor, tree.clone());
+            let size = self.written.since(before);
+            self.anchors.insert(anchor, (tree.clone(), size));
         }
         Ok(tree)
     }
 
     fn alias(&mut self, anchor: usize, line: usize) -> Result<Tree, DecodeError> {
         // An alias inside of its own anchor: the anchor has no value yet.
-        let tree = self
+        let (tree, size) = self
             .anchors
             .get(&anchor)
             .ok_or_else(|| fault(line, "anchor contains itself"))?;
-        // Counting values and not aliases bounds the work even if every alias contains aliases.
-        self.expanded += size(tree);
-        if self.expanded > MAX_EXPANDED {
+        // Counting values and bytes, not aliases, bounds the work even if every alias contains
+        // aliases.
+        self.written = self.written.plus(*size);
+        self.expanded = self.expanded.plus(*size);
+        if self.expanded.values > MAX_EXPANDED || self.expanded.bytes > MAX_EXPANDED_BYTES {
             return Err(fault(line, "document contains excessive aliasing"));
         }
         Ok(tree.clone())
@@ -158,10 +171,12 @@ impl<'a> YamlReader<'a> {
             if merges {
                 merged.push(value);
             } else if members.contains_key(&key) {
-                self.duplicates.push(format!(
-                    "line {line}: key {} already set in map",
-                    quoted(&key)
-                ));
+                if self.duplicates.len() < MAX_WARNINGS {
+                    self.duplicates.push(format!(
+                        "line {line}: key {} already set in map",
+                        quoted(&key)
+                    ));
+                }
                 // The last value wins, as in JSON; strict validation reports the warning.
                 members.insert(key, value);
             } else {
@@ -194,12 +209,55 @@ fn merge(members: &mut crate::tree::Map, value: Tree) -> Result<(), DecodeError>
     }
 }
 
-fn size(tree: &Tree) -> usize {
-    match tree {
-        Tree::Array(items) => 1 + items.iter().map(size).sum::<usize>(),
-        Tree::Object(members) => 1 + members.values().map(size).sum::<usize>(),
-        _ => 1,
+/// What a value takes when it is written out.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    /// Scalars, lists and maps.
+    values: usize,
+    /// Bytes as JSON.
+    bytes: usize,
+}
+
+impl Size {
+    /// Adds a value. Those of lists and maps are added on their own.
+    fn add(&mut self, tree: &Tree) {
+        self.values += 1;
+        self.bytes += match tree {
+            // Brackets and the comma.
+            Tree::Array(_) | Tree::Object(_) => 3,
+            Tree::String(text) => 1 + text_bytes(text),
+            Tree::Null | Tree::Bool(_) => 6,
+            // The longest number of 64 bits.
+            Tree::Number(_) => 25,
+        };
     }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            values: self.values + other.values,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self {
+            values: self.values - before.values,
+            bytes: self.bytes - before.bytes,
+        }
+    }
+}
+
+/// Returns the most bytes that a string takes as JSON, with quotes and escapes.
+fn text_bytes(text: &str) -> usize {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' => 2,
+        // Go escapes what HTML could misread, too.
+        0..=0x1f | b'<' | b'>' | b'&' => 6,
+        // U+2028 and U+2029 begin with this byte.
+        0xe2 => 4,
+        _ => 1,
+    };
+    2 + text.bytes().map(escaped).sum::<usize>()
 }
 
 fn key_text(key: &Tree) -> Option<String> {
