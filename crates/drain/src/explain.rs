@@ -22,6 +22,7 @@ mod spread;
 mod subject;
 mod terminating;
 mod unread;
+mod views;
 mod webhooks;
 
 use serde::Serialize;
@@ -30,6 +31,7 @@ pub use dry_run::DryRunAnswer;
 pub use subject::{ExplainSubject, SubjectKind};
 
 use crate::cluster::ClusterSnapshot;
+use views::ExplainViews;
 
 /// The result in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -120,7 +122,10 @@ pub struct Explanation {
 #[must_use]
 pub fn explain(snapshot: &ClusterSnapshot, subject: &ExplainSubject) -> Option<Explanation> {
     let mut explanation = match subject.kind {
-        SubjectKind::Pod => pod::explain(snapshot, subject.pod(snapshot)?),
+        SubjectKind::Pod => {
+            let views = ExplainViews::new(snapshot);
+            pod::explain(snapshot, subject.pod(snapshot)?, &views)
+        }
         SubjectKind::Budget => budgets::explain(snapshot, subject.budget(snapshot)?),
         SubjectKind::Node => node::explain(snapshot, subject.node(snapshot)?),
     };

@@ -46,7 +46,7 @@ pub fn apply(input: &[u8]) {
             let force = how % 2 == 1;
             live = match apply_to(&live, &object, ApplySchema::BuiltIn(ty), &writer, force) {
                 Ok(applied) => applied,
-                Err(ApplyError::Conflicts(conflicts)) => {
+                Err(ApplyError::Conflicts(conflicts, _)) => {
                     assert!(!force, "{conflicts:?}");
                     continue;
                 }
@@ -81,6 +81,6 @@ fn check_managers(live: &Tree) {
             continue;
         };
         assert_eq!(FieldSet::decode(&set.encode()), Some(set.clone()));
-        let _ = set.paths();
+        let _ = set.paths(usize::MAX);
     }
 }

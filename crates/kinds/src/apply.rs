@@ -36,7 +36,7 @@ use self::compare::{Comparison, compare, fields};
 use self::managers::{ManagedFields, ManagerEntry, ManagerOperation, is_reset};
 use self::node::FieldNode;
 use crate::Tree;
-use crate::status::{Details, Status, StatusCause};
+use crate::status::{Details, MAX_CAUSES, Status, StatusCause};
 
 /// Owner of the fields that existed before the first apply to an object without managers.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
@@ -66,9 +66,10 @@ pub struct Conflict {
 /// Why an apply is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
-    /// 409: other managers own fields that the apply would change. Sorted by manager.
-    #[error("{}", conflict_text(.0))]
-    Conflicts(Vec<Conflict>),
+    /// 409: other managers own fields that the apply would change. Sorted by manager; the first of
+    /// so many.
+    #[error("{}", conflict_text(.0, *.1))]
+    Conflicts(Vec<Conflict>, usize),
     /// 500: the applied object has unknown fields, values of a wrong type or duplicate items.
     #[error("failed to create typed patch object ({object}): {why}")]
     Schema {
@@ -87,7 +88,7 @@ impl ApplyError {
     #[must_use]
     pub fn status(&self) -> Status {
         match self {
-            Self::Conflicts(conflicts) => {
+            Self::Conflicts(conflicts, _) => {
                 let cause = |conflict: &Conflict| StatusCause {
                     reason: "FieldManagerConflict".to_owned(),
                     message: format!("conflict with {}", conflict.manager),
@@ -148,12 +149,11 @@ pub fn apply(
     }
     let comparison = compare(live, &object, node);
     let changed = comparison.changed();
-    let mut disputed = conflicts(&managers, &changed);
-    if !force && !disputed.is_empty() {
+    if !force && !conflicts(&managers, &changed).0.is_empty() {
         let undisputed = last_applied::undisputed(live, node, writer.manager, writer.api_version);
-        disputed = conflicts(&managers, &changed.clone().difference(&undisputed));
+        let (disputed, count) = conflicts(&managers, &changed.clone().difference(&undisputed));
         if !disputed.is_empty() {
-            return Err(ApplyError::Conflicts(disputed));
+            return Err(ApplyError::Conflicts(disputed, count));
         }
     }
     // A forced apply takes the fields from their owners. Without force nobody else owns them.
@@ -259,20 +259,29 @@ static UNRECORDED: LazyLock<FieldSet> = LazyLock::new(|| {
     set
 });
 
-fn conflicts(managers: &ManagedFields, changed: &FieldSet) -> Vec<Conflict> {
+/// Returns the first conflicts, sorted by manager, and the number of all of them.
+fn conflicts(managers: &ManagedFields, changed: &FieldSet) -> (Vec<Conflict>, usize) {
+    let mut disputed: Vec<(String, FieldSet)> = managers
+        .0
+        .iter()
+        .map(|manager| (manager, manager.fields.intersection(changed)))
+        .filter(|(_, fields)| !fields.is_empty())
+        .map(|(manager, fields)| (manager.render(), fields))
+        .collect();
+    disputed.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let count = disputed.iter().map(|(_, fields)| fields.count()).sum();
     let mut conflicts = Vec::new();
-    for manager in &managers.0 {
-        let fields = manager.fields.intersection(changed).paths();
-        conflicts.extend(fields.into_iter().map(|field| Conflict {
-            manager: manager.render(),
+    for (manager, fields) in disputed {
+        let paths = fields.paths(MAX_CAUSES - conflicts.len());
+        conflicts.extend(paths.into_iter().map(|field| Conflict {
+            manager: manager.clone(),
             field,
         }));
     }
-    conflicts.sort_by(|left, right| left.manager.cmp(&right.manager));
-    conflicts
+    (conflicts, count)
 }
 
-fn conflict_text(conflicts: &[Conflict]) -> String {
+fn conflict_text(conflicts: &[Conflict], count: usize) -> String {
     if let [only] = conflicts {
         return format!(
             "Apply failed with 1 conflict: conflict with {}: {}",
@@ -288,11 +297,10 @@ fn conflict_text(conflicts: &[Conflict]) -> String {
         }
         lines.push(format!("- {}", conflict.field));
     }
-    format!(
-        "Apply failed with {} conflicts: {}",
-        conflicts.len(),
-        lines.join("\n")
-    )
+    if conflicts.len() < count {
+        lines.push(format!("and {} more", count - conflicts.len()));
+    }
+    format!("Apply failed with {count} conflicts: {}", lines.join("\n"))
 }
 
 fn empty_object() -> Tree {

@@ -4,7 +4,17 @@
 //! `apimachinery/pkg/api/errors`. Nothing else in the workspace pairs a reason with a code. Fields
 //! are declared in JSON order, which serde keeps.
 
+mod fields;
+
 use serde::{Deserialize, Serialize};
+
+pub use fields::{FieldError, FieldErrorSource, FieldErrors, FieldFault};
+
+/// Causes that an answer lists. People read a few, and programs count them; upstream has no such
+/// bound, and answers of a body's size times ten.
+pub(crate) const MAX_CAUSES: usize = 100;
+/// Bytes of the causes that an answer lists, if there is more than one: each repeats a value.
+const MAX_CAUSES_BYTES: usize = 64 * 1024;
 
 /// The response to a request that has no object to return.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -290,21 +300,48 @@ impl Status {
     }
 
     /// 422: `<Kind.group> "<name>" is invalid: <faults>`. `kind` goes into the details as it is.
+    ///
+    /// At most [`MAX_CAUSES`] faults are listed, and no more than [`MAX_CAUSES_BYTES`] of them; the
+    /// message says how many more there are.
     #[must_use]
     pub fn invalid(kind: GroupResource<'_>, name: &str, faults: &[FieldError]) -> Self {
+        Self::invalid_of(kind, name, faults, faults.len())
+    }
+
+    /// The same for faults of which only the first were kept.
+    #[must_use]
+    pub fn invalid_fields(kind: GroupResource<'_>, name: &str, faults: &FieldErrors) -> Self {
+        Self::invalid_of(kind, name, faults, faults.total())
+    }
+
+    fn invalid_of(
+        kind: GroupResource<'_>,
+        name: &str,
+        faults: &[FieldError],
+        total: usize,
+    ) -> Self {
         let mut texts: Vec<String> = Vec::new();
-        for fault in faults {
+        let mut causes = Vec::new();
+        let mut bytes = 0;
+        for fault in faults.iter().take(MAX_CAUSES) {
+            bytes += fault.field.len() + fault.body.len();
+            if !causes.is_empty() && bytes > MAX_CAUSES_BYTES {
+                break;
+            }
+            causes.push(fault.cause());
             let text = fault.to_string();
             if !texts.contains(&text) {
                 texts.push(text);
             }
+        }
+        if causes.len() < total {
+            texts.push(format!("and {} more", total - causes.len()));
         }
         let list = if texts.len() == 1 {
             texts.remove(0)
         } else {
             format!("[{}]", texts.join(", "))
         };
-        let causes = faults.iter().map(FieldError::cause).collect();
         let details = Details {
             causes,
             ..kind.details(name)
@@ -367,6 +404,20 @@ impl Status {
         Self::failure(503, "ServiceUnavailable", message, None)
     }
 
+    /// 408: the body of a request stopped arriving for so long.
+    #[must_use]
+    pub fn body_timeout(limit: std::time::Duration) -> Self {
+        Self::failure(
+            408,
+            "Timeout",
+            format!(
+                "Timeout: the body of the request did not arrive: no data for {} seconds",
+                limit.as_secs()
+            ),
+            Some(Details::default()),
+        )
+    }
+
     /// 504: `Timeout: <why>`.
     #[must_use]
     pub fn timeout(why: impl std::fmt::Display, retry_after_seconds: u32) -> Self {
@@ -412,169 +463,6 @@ fn go_escape(character: char) -> String {
         format!("\\x{code:02x}")
     } else {
         format!("\\u{code:04x}")
-    }
-}
-
-/// Kinds of field errors, which become the reasons of causes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FieldFault {
-    /// `FieldValueInvalid`
-    Invalid,
-    /// `FieldValueRequired`
-    Required,
-    /// `FieldValueNotSupported`
-    NotSupported,
-    /// `FieldValueForbidden`
-    Forbidden,
-    /// `FieldValueDuplicate`
-    Duplicate,
-    /// `FieldValueTooLong`
-    TooLong,
-    /// `FieldValueTooMany`
-    TooMany,
-    /// `FieldValueNotFound`
-    NotFound,
-    /// `FieldValueTypeInvalid`
-    TypeInvalid,
-    /// `InternalError`
-    Internal,
-}
-
-/// One fault of one field: its path, and the message without the path (`Invalid value: "x": must be
-/// no more than 63 bytes`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldError {
-    /// Kind of the fault.
-    pub fault: FieldFault,
-    /// Path of the field, for example `spec.containers[0].name`.
-    pub field: String,
-    /// The message without the path.
-    pub body: String,
-}
-
-impl std::fmt::Display for FieldError {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{}: {}", self.field, self.body)
-    }
-}
-
-impl FieldError {
-    fn new(fault: FieldFault, field: impl Into<String>, body: String) -> Self {
-        Self {
-            fault,
-            field: field.into(),
-            body,
-        }
-    }
-
-    /// `Invalid value: <value>: <detail>`.
-    #[must_use]
-    pub fn invalid(
-        field: impl Into<String>,
-        value: &crate::Tree,
-        detail: impl std::fmt::Display,
-    ) -> Self {
-        Self::new(
-            FieldFault::Invalid,
-            field,
-            format!("Invalid value: {}: {detail}", render_value(value)),
-        )
-    }
-
-    /// `Required value[: detail]`.
-    #[must_use]
-    pub fn required(field: impl Into<String>, detail: &str) -> Self {
-        let body = if detail.is_empty() {
-            "Required value".to_owned()
-        } else {
-            format!("Required value: {detail}")
-        };
-        Self::new(FieldFault::Required, field, body)
-    }
-
-    /// `Unsupported value: <value>: supported values: "a", "b"`.
-    #[must_use]
-    pub fn not_supported(
-        field: impl Into<String>,
-        value: &crate::Tree,
-        supported: &[&str],
-    ) -> Self {
-        let list: Vec<String> = supported.iter().map(|value| quoted(value)).collect();
-        Self::new(
-            FieldFault::NotSupported,
-            field,
-            format!(
-                "Unsupported value: {}: supported values: {}",
-                render_value(value),
-                list.join(", ")
-            ),
-        )
-    }
-
-    /// `Forbidden: <detail>`.
-    #[must_use]
-    pub fn forbidden(field: impl Into<String>, detail: impl std::fmt::Display) -> Self {
-        Self::new(FieldFault::Forbidden, field, format!("Forbidden: {detail}"))
-    }
-
-    /// `Duplicate value: <value>`.
-    #[must_use]
-    pub fn duplicate(field: impl Into<String>, value: &crate::Tree) -> Self {
-        Self::new(
-            FieldFault::Duplicate,
-            field,
-            format!("Duplicate value: {}", render_value(value)),
-        )
-    }
-
-    /// `Too long: may not be more than <limit> bytes`.
-    #[must_use]
-    pub fn too_long(field: impl Into<String>, limit: usize) -> Self {
-        Self::new(
-            FieldFault::TooLong,
-            field,
-            format!("Too long: may not be more than {limit} bytes"),
-        )
-    }
-
-    /// `Not found: <value>`.
-    #[must_use]
-    pub fn not_found(field: impl Into<String>, value: &crate::Tree) -> Self {
-        Self::new(
-            FieldFault::NotFound,
-            field,
-            format!("Not found: {}", render_value(value)),
-        )
-    }
-
-    /// Converts the error to a cause of a `Status`.
-    #[must_use]
-    pub fn cause(&self) -> StatusCause {
-        let reason = match self.fault {
-            FieldFault::Invalid => "FieldValueInvalid",
-            FieldFault::Required => "FieldValueRequired",
-            FieldFault::NotSupported => "FieldValueNotSupported",
-            FieldFault::Forbidden => "FieldValueForbidden",
-            FieldFault::Duplicate => "FieldValueDuplicate",
-            FieldFault::TooLong => "FieldValueTooLong",
-            FieldFault::TooMany => "FieldValueTooMany",
-            FieldFault::NotFound => "FieldValueNotFound",
-            FieldFault::TypeInvalid => "FieldValueTypeInvalid",
-            FieldFault::Internal => "InternalError",
-        };
-        StatusCause {
-            reason: reason.to_owned(),
-            message: self.body.clone(),
-            field: self.field.clone(),
-        }
-    }
-}
-
-/// Formats a value for a field error: a string quoted, anything else as compact JSON.
-fn render_value(value: &crate::Tree) -> String {
-    match value {
-        crate::Tree::String(text) => quoted(text),
-        other => other.to_string(),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::request::{Refusal, Reply, RequestBody, WriteOptions};
 use crate::strategy::StrategyContext;
 use crate::target::Target;
 use crate::view::StoreView;
-use crate::{Registry, admission, convert, managers, object, options, record, service, tree};
+use crate::{Registry, admission, convert, managers, object, options, record, service, size, tree};
 
 /// The number of random characters that follow `generateName`, and the length to which the prefix
 /// is cut so that both fit into a name.
@@ -99,7 +99,7 @@ impl Registry {
         let (object, context) = (&draft.object, self.context(target, ""));
         let faults = target.rules.validate_create(&context, object);
         if !faults.is_empty() {
-            return Err(Status::invalid(
+            return Err(Status::invalid_fields(
                 target.resource.group_kind(),
                 object::meta_text(object, "name"),
                 &faults,
@@ -130,6 +130,7 @@ impl Registry {
         check_place(target, &mut object)?;
         remove_system_fields(&mut object);
         target.rules.default(&mut object);
+        size::check_tree(&object, 0)?;
         // Fields that the server adds after this have no owner.
         own(&mut object);
         admission::namespace::check(
@@ -198,6 +199,7 @@ impl Registry {
             }
             _ => record::put(txn, &target.trees, &target.stored, &place.key(), object),
         };
+        size::check_bytes(stored.value.len(), 0)?;
         if definition::is_definition(&target.stored) {
             definition::settle(txn, target, tree::text(&draft.object, &["spec", "group"]));
         }

@@ -73,6 +73,7 @@ mod scale;
 mod schema;
 mod selection;
 mod service;
+mod size;
 mod strategy;
 mod target;
 pub mod token;
@@ -105,6 +106,8 @@ pub struct Options {
     pub budget_warnings: bool,
     /// Writes events about refused evictions, see [`Registry::observe`]. Kubernetes does not.
     pub refusal_events: bool,
+    /// The most bytes that converted objects and their originals take.
+    pub converted_bytes: usize,
 }
 
 impl Default for Options {
@@ -116,6 +119,7 @@ impl Default for Options {
             components: Vec::new(),
             budget_warnings: false,
             refusal_events: false,
+            converted_bytes: CONVERTED_BYTES,
         }
     }
 }
@@ -150,8 +154,8 @@ struct Inner {
     definitions: DefinitionCache,
 }
 
-/// The most bytes that converted objects and their originals take: enough for the second version of
-/// 10,000 events or custom resources of three kilobytes.
+/// The default of [`Options::converted_bytes`]: enough for the second version of 10,000 events or
+/// custom resources of three kilobytes.
 const CONVERTED_BYTES: usize = 64 * 1024 * 1024;
 
 impl Registry {
@@ -164,9 +168,9 @@ impl Registry {
                 store,
                 clock,
                 entropy,
+                converted: EncodingCache::with_limit(options.converted_bytes),
                 options,
                 observer: observe::Observer::default(),
-                converted: EncodingCache::with_limit(CONVERTED_BYTES),
                 trees: TreeCache::default(),
                 definitions: DefinitionCache::default(),
             }),

@@ -4,10 +4,11 @@
 //! fails. The parser ignores values that it does not understand.
 
 mod columns;
+mod path;
 mod prune;
 mod validate;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use kinds::Tree;
 use regex::Regex;
@@ -34,8 +35,10 @@ pub(crate) struct Schema {
     pub(crate) additional: Additional,
     pub(crate) items: Option<Box<Schema>>,
     pub(crate) required: Vec<String>,
-    pub(crate) values: Vec<Tree>,
+    pub(crate) values: EnumValues,
     pub(crate) default: Option<Tree>,
+    /// The size of the default, as JSON.
+    pub(crate) default_bytes: usize,
     pub(crate) pattern: Option<Regex>,
     pub(crate) minimum: Option<NumericBound>,
     pub(crate) maximum: Option<NumericBound>,
@@ -79,6 +82,37 @@ pub(crate) enum Additional {
     Any,
     /// All such members have this schema.
     Each(Box<Schema>),
+}
+
+/// The values that `enum` allows.
+#[derive(Debug, Default)]
+pub(crate) struct EnumValues {
+    list: Vec<Tree>,
+    /// The texts of the values. A list has as many items as a body can hold, each compared with
+    /// as many values as a definition can hold.
+    texts: HashSet<String>,
+}
+
+impl EnumValues {
+    fn of(values: &[Tree]) -> Self {
+        Self {
+            list: values.to_vec(),
+            texts: values.iter().map(Tree::to_string).collect(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub(crate) fn contains(&self, value: &Tree) -> bool {
+        self.texts.contains(&value.to_string())
+    }
+
+    /// Returns the values in the order of the definition.
+    pub(crate) fn list(&self) -> &[Tree] {
+        &self.list
+    }
 }
 
 /// A limit on a number.
@@ -145,10 +179,14 @@ impl Schema {
                 .filter(|items| items.is_object())
                 .map(|items| Box::new(Self::parse(items))),
             required: words("required"),
-            values: list(tree, &["enum"]).to_vec(),
+            values: EnumValues::of(list(tree, &["enum"])),
             default: Some(at(tree, &["default"]))
                 .filter(|default| !default.is_null())
                 .cloned(),
+            default_bytes: crate::size::bytes_up_to(
+                at(tree, &["default"]),
+                crate::size::MAX_OBJECT_BYTES,
+            ),
             pattern: Some(text(tree, &["pattern"]))
                 .filter(|pattern| !pattern.is_empty())
                 .and_then(|pattern| Regex::new(pattern).ok()),

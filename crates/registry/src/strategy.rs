@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use kinds::facts::Type;
 use kinds::tree::Text;
-use kinds::{Tree, names, status::FieldError};
+use kinds::{Tree, names, status::FieldErrors};
 
 use crate::tree::text;
 
@@ -163,8 +163,8 @@ pub(crate) trait Strategy: Send + Sync {
     fn prepare_create(&self, _context: &StrategyContext<'_>, _object: &mut Tree) {}
 
     /// Returns the faults of a new object, except those of its metadata.
-    fn validate_create(&self, _context: &StrategyContext<'_>, _object: &Tree) -> Vec<FieldError> {
-        Vec::new()
+    fn validate_create(&self, _context: &StrategyContext<'_>, _object: &Tree) -> FieldErrors {
+        FieldErrors::default()
     }
 
     /// Changes an updated object before it is validated. The status of the main resource has been
@@ -177,8 +177,8 @@ pub(crate) trait Strategy: Send + Sync {
         _context: &StrategyContext<'_>,
         _new: &Tree,
         _old: &Tree,
-    ) -> Vec<FieldError> {
-        Vec::new()
+    ) -> FieldErrors {
+        FieldErrors::default()
     }
 
     /// Returns warnings for the client about a valid object.

@@ -3,6 +3,8 @@
 //!
 //! Knows no kinds.
 
+use std::collections::HashMap;
+
 use kinds::Tree;
 use kinds::tree::Map;
 
@@ -41,6 +43,16 @@ pub(crate) fn list<'a>(tree: &'a Tree, path: &[&str]) -> &'a [Tree] {
         .as_array()
         .map(Vec::as_slice)
         .unwrap_or_default()
+}
+
+/// Returns the items by the value of a string member; of equal ones the first. With it a list is
+/// compared with another one in linear time.
+pub(crate) fn by_text<'a>(items: &'a [Tree], member: &str) -> HashMap<&'a str, &'a Tree> {
+    let mut found = HashMap::with_capacity(items.len());
+    for item in items {
+        found.entry(text(item, &[member])).or_insert(item);
+    }
+    found
 }
 
 /// Returns the items of the list at a path for changes; empty when there is none.

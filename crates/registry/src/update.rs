@@ -15,7 +15,7 @@ use crate::request::{DecodedObject, Refusal, Reply, RequestBody, WriteOptions};
 use crate::target::Target;
 use crate::{
     Registry, admission, convert, create, managers, namespace, object, options, read, record,
-    service, tree,
+    service, size, tree,
 };
 
 /// How an object is to be changed.
@@ -182,6 +182,7 @@ impl Registry {
         let rules = &target.rules;
         let context = self.context(target, change.subresource);
         rules.default(&mut new);
+        size::check_tree(&new, found.value.len())?;
         if change.subresource.is_empty() {
             admission::mutate_update(target, &mut new, &old);
         }
@@ -194,9 +195,12 @@ impl Registry {
         }
         let faults = rules.validate_update(&context, &new, &old);
         if !faults.is_empty() {
-            return Err(
-                Status::invalid(target.resource.group_kind(), &target.name, &faults).into(),
-            );
+            return Err(Status::invalid_fields(
+                target.resource.group_kind(),
+                &target.name,
+                &faults,
+            )
+            .into());
         }
         admission::validate_update(txn, target, change.subresource, &new, &old)?;
         if service::is_service(&target.stored) && change.subresource.is_empty() {
@@ -207,6 +211,7 @@ impl Registry {
         // nothing is written.
         tree::carry(&old, &mut new, &["metadata", "resourceVersion"]);
         let json = store_change(txn, target, found, &old, new);
+        size::check_bytes(json.len(), found.value.len())?;
         if definition::is_definition(&target.stored) {
             // The group of a definition is immutable, so the old object names it as well.
             definition::settle(txn, target, tree::text(&old, &["spec", "group"]));

@@ -1,6 +1,8 @@
 //! How many pods the controllers of some pods want, from the objects of a snapshot and the scales
 //! that were read with it. Follows the disruption controller's finders and their messages.
 
+use std::collections::HashSet;
+
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
@@ -38,22 +40,18 @@ pub(super) fn of<'a>(
     pods: &[&'a Pod],
 ) -> (Vec<Owner<'a>>, Vec<&'a Pod>) {
     let (mut owners, mut unmanaged) = (Vec::<Owner<'a>>::new(), Vec::new());
-    let mut seen = Vec::<&str>::new();
+    let (mut seen, mut named) = (HashSet::<&str>::new(), HashSet::new());
     for pod in pods {
         let Some(reference) = controller_of(pod) else {
             unmanaged.push(*pod);
             continue;
         };
-        if seen.contains(&reference.uid.as_str()) {
+        if !seen.insert(&reference.uid) {
             continue;
         }
-        seen.push(&reference.uid);
         let owner = owner(snapshot, pod, reference);
         // A Deployment has two ReplicaSets during a rollout and still counts once.
-        if !owners
-            .iter()
-            .any(|known| (known.kind, known.name) == (owner.kind, owner.name))
-        {
+        if named.insert((owner.kind, owner.name)) {
             owners.push(owner);
         }
     }

@@ -4,6 +4,7 @@
 use k8s_openapi::api::core::v1::{PersistentVolume, Pod, PodSpec};
 
 use super::Problem;
+use super::views::ExplainViews;
 use crate::cluster::ClusterSnapshot;
 use crate::format::{listed, span};
 use crate::tier::{Tiers, is_critical};
@@ -18,7 +19,11 @@ const KEEP_ANNOTATIONS: &[(&str, &str)] = &[
     ("descheduler.alpha.kubernetes.io/prefer-no-eviction", "true"),
 ];
 
-pub(super) fn problems(snapshot: &ClusterSnapshot, pod: &Pod) -> Vec<Problem> {
+pub(super) fn problems<'a>(
+    snapshot: &'a ClusterSnapshot,
+    pod: &'a Pod,
+    views: &ExplainViews<'a>,
+) -> Vec<Problem> {
     let mut problems = Vec::new();
     problems.extend(super::terminating::node(snapshot, pod));
     problems.extend(super::webhooks::problems(snapshot, pods::namespace(pod)));
@@ -27,17 +32,21 @@ pub(super) fn problems(snapshot: &ClusterSnapshot, pod: &Pod) -> Vec<Problem> {
     let spec = pod.spec.as_ref().unwrap_or(&nothing);
     problems.extend(grace(spec));
     problems.extend(kind_of_pod(pod, spec));
-    problems.extend(local_volumes(snapshot, pod));
+    problems.extend(local_volumes(pod, views));
     problems.extend(traffic(snapshot, pod, spec));
     problems.extend(kept(pod));
     problems.extend(super::spread::problem(snapshot, pod));
-    problems.extend(needed(snapshot, pod));
+    problems.extend(needed(snapshot, pod, views));
     problems
 }
 
 /// Pods of the same node that depend on this one.
-fn needed(snapshot: &ClusterSnapshot, pod: &Pod) -> Vec<Problem> {
-    let leaving = snapshot.pods_leaving(pods::node_of(pod).unwrap_or_default());
+fn needed<'a>(
+    snapshot: &'a ClusterSnapshot,
+    pod: &'a Pod,
+    views: &ExplainViews<'a>,
+) -> Vec<Problem> {
+    let leaving = views.leaving(pods::node_of(pod).unwrap_or_default());
     let problems = order::dependencies_on(snapshot, pod, &leaving)
         .into_iter()
         .map(|needed| {
@@ -139,14 +148,14 @@ fn kind_of_pod(pod: &Pod, spec: &PodSpec) -> Vec<Problem> {
     problems
 }
 
-fn local_volumes(snapshot: &ClusterSnapshot, pod: &Pod) -> Option<Problem> {
+fn local_volumes<'a>(pod: &'a Pod, views: &ExplainViews<'a>) -> Option<Problem> {
     let is_local = |volume: &PersistentVolume| {
         volume
             .spec
             .as_ref()
             .is_some_and(|spec| spec.local.is_some() || spec.host_path.is_some())
     };
-    let claims: Vec<&str> = snapshot
+    let claims: Vec<&str> = views
         .volumes_of(pod)
         .into_iter()
         .filter(|(_, volume)| is_local(volume))

@@ -1,6 +1,8 @@
 //! Pods of one budget that leave at the same time: what a dry run cannot show, since it judges each
 //! pod alone, and drains that wait for the same budget.
 
+use std::collections::{HashMap, HashSet};
+
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
@@ -22,14 +24,15 @@ pub(super) fn judged_alone(
     explanations: &[Explanation],
 ) -> Vec<Problem> {
     let mut groups: Vec<(&PodDisruptionBudget, Vec<&str>)> = Vec::new();
+    let mut places: HashMap<usize, usize> = HashMap::new();
     for pod in leaving {
         let Prediction::Charged(found) = predict(snapshot, pod) else {
             continue;
         };
-        match groups
-            .iter_mut()
-            .find(|(known, _)| std::ptr::eq(*known, found))
-        {
+        let place = *places
+            .entry(std::ptr::from_ref(found).addr())
+            .or_insert(groups.len());
+        match groups.get_mut(place) {
             Some((_, pods)) => pods.push(pods::name(pod)),
             None => groups.push((found, vec![pods::name(pod)])),
         }
@@ -115,7 +118,13 @@ pub(super) fn remedies(snapshot: &ClusterSnapshot, count: &BudgetCount<'_>) -> V
 
 /// Returns the pods that a drain of the cordoned nodes has yet to evict.
 fn waiting<'a>(snapshot: &ClusterSnapshot, count: &BudgetCount<'a>) -> Vec<&'a Pod> {
-    let is_cordoned = |name: &str| snapshot.node(name).is_some_and(rules::nodes::is_cordoned);
+    let cordoned: HashSet<&str> = snapshot
+        .nodes
+        .iter()
+        .filter(|node| rules::nodes::is_cordoned(node))
+        .map(rules::nodes::name)
+        .collect();
+    let is_cordoned = |name: &str| cordoned.contains(name);
     let remains = |covered: &&CoveredPod<'_>| {
         !matches!(
             covered.health,
@@ -140,10 +149,11 @@ fn node_names<'a>(pods: &[&'a Pod]) -> Vec<&'a str> {
 
 /// The refusals that the server has recorded as events, where it records them.
 fn refusals(snapshot: &ClusterSnapshot, pods: &[&Pod]) -> Option<String> {
-    let of = |uid: &str| {
-        pods.iter()
-            .any(|pod| pod.metadata.uid.as_deref() == Some(uid))
-    };
+    let uids: HashSet<&str> = pods
+        .iter()
+        .filter_map(|pod| pod.metadata.uid.as_deref())
+        .collect();
+    let of = |uid: &str| uids.contains(uid);
     let times: i32 = snapshot
         .events
         .iter()

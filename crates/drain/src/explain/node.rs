@@ -1,8 +1,11 @@
 //! Explains a node: which of its pods could be evicted now, which are held, and what would keep a
 //! drain from finishing.
 
+use std::collections::HashSet;
+
 use k8s_openapi::api::core::v1::{Node, Pod};
 
+use super::views::ExplainViews;
 use super::{
     EvictionVerdict, Evidence, ExplainSubject, Explanation, Problem, Remedy, Risk, SubjectKind,
     contention, pod, scaledown,
@@ -100,14 +103,15 @@ impl<'a> Groups<'a> {
     }
 }
 
-pub(super) fn explain(snapshot: &ClusterSnapshot, node: &Node) -> Explanation {
+pub(super) fn explain<'a>(snapshot: &'a ClusterSnapshot, node: &'a Node) -> Explanation {
     let name = rules::nodes::name(node);
     let (staying, leaving): (Vec<&Pod>, Vec<&Pod>) = snapshot
         .pods_on(name)
         .partition(|pod| pods::stays_on_node(pod));
+    let views = ExplainViews::new(snapshot);
     let explanations: Vec<Explanation> = leaving
         .iter()
-        .map(|found| pod::explain(snapshot, found))
+        .map(|found| pod::explain(snapshot, found, &views))
         .collect();
     let groups = Groups::of(&explanations);
     let mut explanation = Explanation::new(
@@ -123,7 +127,7 @@ pub(super) fn explain(snapshot: &ClusterSnapshot, node: &Node) -> Explanation {
             "skipped by a drain (DaemonSets, static pods): {names}"
         )));
     }
-    explanation.problems = problems(snapshot, node, &explanations);
+    explanation.problems = problems(snapshot, node, &explanations, &views);
     explanation.remedies = remedies(&groups);
     let alone = contention::judged_alone(snapshot, &leaving, &explanations);
     if !alone.is_empty() || !groups.held.is_empty() {
@@ -197,7 +201,12 @@ fn headlines(group: &[&Explanation]) -> Vec<String> {
 
 /// Returns the problems of the node, then those of its pods: each category once, with the names of
 /// all pods that have it.
-fn problems(snapshot: &ClusterSnapshot, node: &Node, pods: &[Explanation]) -> Vec<Problem> {
+fn problems<'a>(
+    snapshot: &'a ClusterSnapshot,
+    node: &'a Node,
+    pods: &[Explanation],
+    views: &ExplainViews<'a>,
+) -> Vec<Problem> {
     let name = rules::nodes::name(node);
     let mut problems = Vec::new();
     if !pods::node_is_ready(node) {
@@ -206,7 +215,7 @@ fn problems(snapshot: &ClusterSnapshot, node: &Node, pods: &[Explanation]) -> Ve
         );
         problems.push(Problem::blocking("node-unreachable", text));
     }
-    problems.extend(idle_volumes(snapshot, name));
+    problems.extend(idle_volumes(snapshot, name, views));
     let mut categories: Vec<(&Problem, Vec<&str>)> = Vec::new();
     for one in pods {
         for problem in one
@@ -239,15 +248,12 @@ fn problems(snapshot: &ClusterSnapshot, node: &Node, pods: &[Explanation]) -> Ve
 }
 
 /// Volumes that are still attached although no pod of the node uses them.
-fn idle_volumes(snapshot: &ClusterSnapshot, node: &str) -> Option<Problem> {
-    let is_used = |volume: &str| {
-        snapshot.pods_on(node).any(|pod| {
-            snapshot
-                .volumes_of(pod)
-                .iter()
-                .any(|(_, known)| known.metadata.name.as_deref() == Some(volume))
-        })
-    };
+fn idle_volumes<'a>(
+    snapshot: &'a ClusterSnapshot,
+    node: &'a str,
+    views: &ExplainViews<'a>,
+) -> Option<Problem> {
+    let used = views.used_on(node);
     let idle: Vec<&str> = snapshot
         .attachments
         .iter()
@@ -259,7 +265,7 @@ fn idle_volumes(snapshot: &ClusterSnapshot, node: &str) -> Option<Problem> {
                     .is_some_and(|status| status.attached)
         })
         .filter_map(|attachment| attachment.spec.source.persistent_volume_name.as_deref())
-        .filter(|volume| !is_used(volume))
+        .filter(|volume| !used.contains(volume))
         .collect();
     let text = |idle| {
         format!(
@@ -274,13 +280,14 @@ fn idle_volumes(snapshot: &ClusterSnapshot, node: &str) -> Option<Problem> {
 /// the explanation of the single pod.
 fn remedies(groups: &Groups<'_>) -> Vec<Remedy> {
     let mut remedies: Vec<Remedy> = Vec::new();
+    let mut seen = HashSet::new();
     for one in groups.stuck.iter().chain(&groups.held) {
         for remedy in one
             .remedies
             .iter()
             .filter(|remedy| remedy.risk != Risk::Downtime)
         {
-            if !remedies.contains(remedy) {
+            if seen.insert((&remedy.text, &remedy.commands)) {
                 remedies.push(remedy.clone());
             }
         }

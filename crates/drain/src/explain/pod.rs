@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use rules::eviction::{Bypass, MAX_DISRUPTED_PODS, Unhealthy};
 
+use super::views::ExplainViews;
 use super::{
     EvictionVerdict, Evidence, ExplainSubject, Explanation, Problem, budgets, consequences,
     remedies, terminating, webhooks,
@@ -17,7 +18,11 @@ use crate::{pdb, pods, readiness};
 /// The resource without which no eviction can be predicted.
 const BUDGETS: &str = "poddisruptionbudgets.policy";
 
-pub(super) fn explain(snapshot: &ClusterSnapshot, pod: &Pod) -> Explanation {
+pub(super) fn explain<'a>(
+    snapshot: &'a ClusterSnapshot,
+    pod: &'a Pod,
+    views: &ExplainViews<'a>,
+) -> Explanation {
     if let Some(deadline) = &pod.metadata.deletion_timestamp {
         return terminating::explain(snapshot, pod, deadline.0);
     }
@@ -32,30 +37,30 @@ pub(super) fn explain(snapshot: &ClusterSnapshot, pod: &Pod) -> Explanation {
             unread.why
         );
         let mut explanation = Explanation::new(subject, EvictionVerdict::Unknown, headline);
-        explanation.problems = consequences::problems(snapshot, pod);
+        explanation.problems = consequences::problems(snapshot, pod, views);
         return explanation;
     }
     let prediction = predict(snapshot, pod);
     let is_refused = matches!(prediction, Prediction::Refused(_));
     let problems = match (&prediction, prediction.budget()) {
         (Prediction::Refused(RefusalReason::SeveralBudgets(all)), _) => vec![overlap(all)],
-        (_, Some(found)) => budgets::problems(snapshot, &budget::count(snapshot, found)),
+        (_, Some(found)) => views.budget(found).problems.clone(),
         _ => Vec::new(),
     };
     let mut problems = budgets::with_blocks(problems, is_refused);
-    let after = consequences::problems(snapshot, pod);
+    let after = consequences::problems(snapshot, pod, views);
     let (verdict, headline) = match after.iter().find(|problem| problem.id == "webhook-down") {
         // The server calls webhooks before it reads budgets.
         Some(down) => (
             EvictionVerdict::Blocked,
             format!("{} cannot be evicted: {}", pods::name(pod), down.text),
         ),
-        None => headline(snapshot, pod, &prediction, &problems),
+        None => headline(snapshot, pod, &prediction, &problems, views),
     };
     let mut explanation = Explanation::new(subject, verdict, headline);
-    explanation.evidence = evidence(snapshot, pod, &prediction);
+    explanation.evidence = evidence(snapshot, pod, &prediction, views);
     if let Prediction::Refused(reason) = &prediction {
-        explanation.remedies = remedies::of_refusal(snapshot, pod, reason, &problems);
+        explanation.remedies = remedies::of_refusal(pod, reason, views);
     }
     explanation
         .remedies
@@ -79,17 +84,18 @@ fn names(budgets: &[&PodDisruptionBudget]) -> String {
     listed(budgets.iter().map(|found| pdb::name(found)), 5)
 }
 
-fn headline(
-    snapshot: &ClusterSnapshot,
+fn headline<'a>(
+    snapshot: &'a ClusterSnapshot,
     pod: &Pod,
-    prediction: &Prediction<'_>,
+    prediction: &Prediction<'a>,
     problems: &[Problem],
+    views: &ExplainViews<'a>,
 ) -> (EvictionVerdict, String) {
     let name = pods::name(pod);
     let reason = match prediction {
         Prediction::Refused(reason) => reason,
         granted => {
-            let how = granted_because(snapshot, granted);
+            let how = granted_because(snapshot, granted, views);
             return (
                 EvictionVerdict::Allowed,
                 format!("{name} can be evicted {how}"),
@@ -133,11 +139,12 @@ fn headline(
             pdb::name(found)
         )),
         RefusalReason::NoDisruptionsAllowed(found) => {
-            let count = budget::count(snapshot, found);
+            let view = views.budget(found);
+            let count = &view.count;
             let text = format!(
                 "budget {} allows 0 disruptions ({})",
                 pdb::name(found),
-                budgets::numbers(&count)
+                budgets::numbers(count)
             );
             let is_permanent = |problem: &Problem| {
                 matches!(
@@ -145,7 +152,7 @@ fn headline(
                     "never-allows" | "single-replica" | "no-rule" | "sync-failed"
                 )
             };
-            match problems.iter().any(is_permanent) || budgets::expects_no_pods(&count) {
+            match problems.iter().any(is_permanent) || budgets::expects_no_pods(count) {
                 true => ever(format!("{text} and can never allow one")),
                 false => now(text),
             }
@@ -154,7 +161,11 @@ fn headline(
 }
 
 /// The end of "NAME can be evicted …".
-fn granted_because(snapshot: &ClusterSnapshot, prediction: &Prediction<'_>) -> String {
+fn granted_because<'a>(
+    snapshot: &'a ClusterSnapshot,
+    prediction: &Prediction<'a>,
+    views: &ExplainViews<'a>,
+) -> String {
     match prediction {
         Prediction::Bypassed(bypass) => {
             let why = match bypass {
@@ -179,25 +190,31 @@ fn granted_because(snapshot: &ClusterSnapshot, prediction: &Prediction<'_>) -> S
             )
         }
         Prediction::Charged(found) => {
-            let count = budget::count(snapshot, found);
+            let view = views.budget(found);
+            let count = &view.count;
             let allowed = usize::try_from(count.reported.allowed).unwrap_or_default();
             format!(
                 "now: budget {} allows {} ({})",
                 pdb::name(found),
                 plural(allowed, "disruption"),
-                budgets::numbers(&count)
+                budgets::numbers(count)
             )
         }
         Prediction::Refused(_) => String::new(),
     }
 }
 
-fn evidence(snapshot: &ClusterSnapshot, pod: &Pod, prediction: &Prediction<'_>) -> Vec<Evidence> {
+fn evidence<'a>(
+    snapshot: &'a ClusterSnapshot,
+    pod: &Pod,
+    prediction: &Prediction<'a>,
+    views: &ExplainViews<'a>,
+) -> Vec<Evidence> {
     let mut evidence = vec![state(snapshot, pod)];
     if let Some(found) = prediction.budget() {
-        let count = budget::count(snapshot, found);
-        evidence.extend(budgets::evidence(snapshot, &count));
-        evidence.extend(policy(pod, &count));
+        let view = views.budget(found);
+        evidence.extend(view.evidence.iter().cloned());
+        evidence.extend(policy(pod, &view.count));
     }
     evidence.extend(refusals(snapshot, pod));
     evidence

@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::views::ExplainViews;
 use super::{Problem, Remedy, Risk, contention};
 use crate::budget::{self, BudgetCount, Owner, PodHealth};
 use crate::cluster::ClusterSnapshot;
@@ -16,16 +17,15 @@ use crate::readiness::UnreadyReason;
 use crate::surge::WorkloadKind;
 
 /// Returns what to do about a refused eviction.
-pub(super) fn of_refusal(
-    snapshot: &ClusterSnapshot,
+pub(super) fn of_refusal<'a>(
     pod: &Pod,
-    reason: &RefusalReason<'_>,
-    problems: &[Problem],
+    reason: &RefusalReason<'a>,
+    views: &ExplainViews<'a>,
 ) -> Vec<Remedy> {
     let (name, space) = (pods::name(pod), pods::namespace(pod));
     let mut remedies = match (reason, reason.budget()) {
         (RefusalReason::SeveralBudgets(budgets), _) => overlap(budgets, space),
-        (_, Some(found)) => of_budget(snapshot, &budget::count(snapshot, found), problems),
+        (_, Some(found)) => views.budget(found).remedies.clone(),
         (_, None) => {
             return vec![Remedy::new(
                 Risk::Safe,

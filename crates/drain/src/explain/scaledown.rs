@@ -1,6 +1,8 @@
 //! Explains why an autoscaler cannot remove an idle node. An autoscaler evicts all pods of the node
 //! at once, and keeps the node when one of them cannot be moved.
 
+use std::collections::HashSet;
+
 use k8s_openapi::api::core::v1::{Node, Pod};
 use rules::resources::{Amounts, allocatable, requests};
 
@@ -122,8 +124,9 @@ fn tight_budgets(snapshot: &ClusterSnapshot, leaving: &[&Pod]) -> Vec<String> {
             return None;
         }
         let count = budget::count(snapshot, found);
+        let named: HashSet<&str> = here.iter().copied().collect();
         let elsewhere = count.pods.iter().filter(|covered| {
-            covered.health != PodHealth::Healthy && !here.contains(&pods::name(covered.pod))
+            covered.health != PodHealth::Healthy && !named.contains(pods::name(covered.pod))
         });
         let users: Vec<String> = elsewhere
             .map(|covered| budgets::unhealthy_line(snapshot, covered))

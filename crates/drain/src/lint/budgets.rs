@@ -1,5 +1,7 @@
 //! The rules for budgets.
 
+use std::collections::HashSet;
+
 use super::RuleHit;
 use super::context::{CheckedBudget, LintContext, Workload};
 use crate::budget::{CountError, PodHealth};
@@ -101,28 +103,29 @@ pub(super) fn no_rule<'a>(context: &LintContext<'a>) -> Vec<RuleHit<'a>> {
     })
 }
 
+/// What identifies an object of the snapshot.
+fn address<T>(object: &T) -> usize {
+    std::ptr::from_ref(object).addr()
+}
+
 pub(super) fn overlap<'a>(context: &LintContext<'a>) -> Vec<RuleHit<'a>> {
     each(context, |covered| {
         let (space, name) = (pdb::namespace(covered.budget), pdb::name(covered.budget));
         let others = context.budgets.iter().filter(|other| {
             pdb::namespace(other.budget) == space && pdb::name(other.budget) != name
         });
+        let pods = covered.count.pods.iter().map(|own| address(own.pod));
+        let own: HashSet<usize> = context.selected(covered).map(address).chain(pods).collect();
         let shared = others.filter_map(|other| {
             let workloads: Vec<_> = context
                 .selected(other)
-                .filter(|workload| {
-                    context
-                        .selected(covered)
-                        .any(|own| std::ptr::eq(own, *workload))
-                })
+                .filter(|workload| own.contains(&address(*workload)))
                 .collect();
-            let pods = other.count.pods.iter().filter(|theirs| {
-                covered
-                    .count
-                    .pods
-                    .iter()
-                    .any(|own| std::ptr::eq(own.pod, theirs.pod))
-            });
+            let pods = other
+                .count
+                .pods
+                .iter()
+                .filter(|theirs| own.contains(&address(theirs.pod)));
             let pods: Vec<&str> = pods.map(|shared| pods::name(shared.pod)).collect();
             let what = match (workloads.is_empty(), pods.is_empty()) {
                 (true, true) => return None,

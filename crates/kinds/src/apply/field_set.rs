@@ -161,11 +161,41 @@ impl FieldSet {
         Self { entries }
     }
 
+    /// Returns the union of all sets. Sets of the same size are united with each other, so that the
+    /// cost does not grow with the square of their number.
+    #[must_use]
+    pub(super) fn union_of(mut sets: Vec<Self>) -> Self {
+        while sets.len() > 1 {
+            let mut next = Vec::with_capacity(sets.len().div_ceil(2));
+            let mut rest = sets.into_iter();
+            while let Some(one) = rest.next() {
+                next.push(match rest.next() {
+                    Some(other) => one.union(&other),
+                    None => one,
+                });
+            }
+            sets = next;
+        }
+        sets.pop().unwrap_or_default()
+    }
+
     /// Returns the fields of this set that are not in the other. Removing a field does not remove
     /// the fields below it.
     #[must_use]
     pub fn difference(mut self, other: &Self) -> Self {
         if other.is_empty() {
+            return self;
+        }
+        // Many small sets are compared with one large one: all managers with a change.
+        if self.entries.len() < other.entries.len() / 16 {
+            self.entries.retain_mut(|(element, ours)| {
+                let Some(same) = other.get(element) else {
+                    return true;
+                };
+                ours.is_member &= !same.is_member;
+                ours.below = std::mem::take(&mut ours.below).difference(&same.below);
+                !ours.is_empty()
+            });
             return self;
         }
         let mut theirs = other.entries.iter().peekable();
@@ -201,22 +231,35 @@ impl FieldSet {
         out
     }
 
-    /// Returns every path of the set, as conflicts show it: `.spec.containers[name="c"].image`.
+    /// Returns the first paths of the set, at most `limit`, as conflicts show them:
+    /// `.spec.containers[name="c"].image`.
     #[must_use]
-    pub fn paths(&self) -> Vec<String> {
+    pub fn paths(&self, limit: usize) -> Vec<String> {
         let mut paths = Vec::new();
-        self.collect_paths("", &mut paths);
+        self.collect_paths("", limit, &mut paths);
         paths
     }
 
-    fn collect_paths(&self, prefix: &str, paths: &mut Vec<String>) {
+    fn collect_paths(&self, prefix: &str, limit: usize, paths: &mut Vec<String>) {
         for (element, entry) in &self.entries {
+            if paths.len() >= limit {
+                return;
+            }
             let path = format!("{prefix}{}", render_element(element));
             if entry.is_member {
                 paths.push(path.clone());
             }
-            entry.below.collect_paths(&path, paths);
+            entry.below.collect_paths(&path, limit, paths);
         }
+    }
+
+    /// Returns the number of fields in the set.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.entries
+            .iter()
+            .map(|(_, entry)| usize::from(entry.is_member) + entry.below.count())
+            .sum()
     }
 }
 

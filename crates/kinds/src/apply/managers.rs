@@ -1,5 +1,7 @@
 //! The managers of an object: who owns which fields since when (`metadata.managedFields`).
 
+use std::collections::HashMap;
+
 use crate::tree::{Map, json};
 
 use super::FieldManager;
@@ -13,7 +15,7 @@ const UPDATER_LIMIT: usize = 10;
 const ANCIENT: &str = "ancient-changes";
 
 /// How a manager became the owner of its fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum ManagerOperation {
     Apply,
     Update,
@@ -115,6 +117,20 @@ impl ManagerEntry {
         Tree::Object(entry)
     }
 
+    /// Returns the identity of the manager: entries for which [`Self::is_same`] holds have the same.
+    fn identity(&self) -> ManagerIdentity {
+        let version = match self.operation {
+            ManagerOperation::Apply => String::new(),
+            ManagerOperation::Update => self.api_version.clone(),
+        };
+        (
+            self.operation,
+            self.name.clone(),
+            self.subresource.clone(),
+            version,
+        )
+    }
+
     fn order(&self) -> impl Ord + '_ {
         (
             self.operation,
@@ -126,6 +142,9 @@ impl ManagerEntry {
     }
 }
 
+/// Operation, name, subresource and version.
+type ManagerIdentity = (ManagerOperation, String, String, String);
+
 /// All entries of an object.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ManagedFields(pub(super) Vec<ManagerEntry>);
@@ -133,11 +152,25 @@ pub(super) struct ManagedFields(pub(super) Vec<ManagerEntry>);
 impl ManagedFields {
     /// Decodes `metadata.managedFields`; `None` if any entry is invalid.
     pub(super) fn decode(tree: &Tree) -> Option<Self> {
-        let mut managers = Self::default();
+        // Entries of the same manager become one, at the place of the last.
+        let mut last: HashMap<ManagerIdentity, usize> = HashMap::new();
+        let mut found: Vec<Option<(ManagerEntry, Vec<FieldSet>)>> = Vec::new();
         for entry in tree.as_array().into_iter().flatten() {
-            managers.add(ManagerEntry::decode(entry)?);
+            let mut entry = ManagerEntry::decode(entry)?;
+            let before = last.insert(entry.identity(), found.len());
+            let before = before.and_then(|place| found[place].take());
+            let mut sets = before.map(|(_, sets)| sets).unwrap_or_default();
+            sets.push(std::mem::take(&mut entry.fields));
+            found.push(Some((entry, sets)));
         }
-        Some(managers)
+        let managers = found
+            .into_iter()
+            .flatten()
+            .map(|(entry, sets)| ManagerEntry {
+                fields: FieldSet::union_of(sets),
+                ..entry
+            });
+        Some(Self(managers.collect()))
     }
 
     /// Encodes the entries in the API's order. No entries give null.
@@ -184,9 +217,8 @@ impl ManagedFields {
 
     /// Returns all fields that any manager owns.
     pub(super) fn owned(&self) -> FieldSet {
-        self.0.iter().fold(FieldSet::default(), |owned, manager| {
-            owned.union(&manager.fields)
-        })
+        let sets = self.0.iter().map(|manager| manager.fields.clone());
+        FieldSet::union_of(sets.collect())
     }
 
     /// Merges the oldest update managers, version by version, until at most [`UPDATER_LIMIT`] are
@@ -204,25 +236,35 @@ impl ManagedFields {
             (left.time.as_deref(), &left.name).cmp(&(right.time.as_deref(), &right.name))
         });
         let mut excess = updaters.len().saturating_sub(UPDATER_LIMIT);
-        let mut buckets: Vec<ManagerEntry> = Vec::new();
+        let mut buckets: Vec<(ManagerEntry, Vec<FieldSet>)> = Vec::new();
+        // The first bucket of each version.
+        let mut by_version: HashMap<String, usize> = HashMap::new();
         // An updater is merged only when a second one of its version is: a single one keeps its
         // name.
         for updater in updaters {
-            match buckets
-                .iter_mut()
-                .find(|bucket| excess > 0 && bucket.api_version == updater.api_version)
-            {
-                Some(bucket) => {
+            match by_version.get(&updater.api_version) {
+                Some(place) if excess > 0 => {
+                    let (bucket, sets) = &mut buckets[*place];
                     bucket.name = ANCIENT.to_owned();
                     bucket.subresource.clear();
-                    bucket.fields = std::mem::take(&mut bucket.fields).union(&updater.fields);
                     bucket.time = updater.time;
+                    sets.push(updater.fields);
                     excess -= 1;
                 }
-                None => buckets.push(updater),
+                _ => {
+                    by_version
+                        .entry(updater.api_version.clone())
+                        .or_insert(buckets.len());
+                    buckets.push((updater, Vec::new()));
+                }
             }
         }
-        self.0.extend(buckets);
+        self.0
+            .extend(buckets.into_iter().map(|(mut bucket, mut sets)| {
+                sets.push(std::mem::take(&mut bucket.fields));
+                bucket.fields = FieldSet::union_of(sets);
+                bucket
+            }));
     }
 }
 

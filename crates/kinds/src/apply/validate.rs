@@ -2,6 +2,7 @@
 //! messages are upstream's.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use super::ApplyError;
 use super::field_set::render_element;
@@ -9,30 +10,72 @@ use super::node::FieldNode;
 use super::schema::{FieldView, ShapeView, StructureView};
 use crate::Tree;
 use crate::facts::Shape;
+use crate::status::MAX_CAUSES;
 
 /// Validates the whole applied object.
 ///
 /// # Errors
 /// [`ApplyError::Schema`] with all faults.
 pub(super) fn validate(applied: &Tree, node: FieldNode<'_>) -> Result<(), ApplyError> {
-    let mut faults = Vec::new();
+    let mut faults = SchemaFaults::default();
     match node {
-        FieldNode::Object(structure) => object(applied, structure, "", &mut faults),
+        FieldNode::Object(structure) => {
+            object(applied, structure, &ValuePath::Root, &mut faults);
+        }
         _ if applied.is_object() => {}
-        _ => faults.push(expected("", "map", applied)),
+        _ => faults.add(|| expected(&ValuePath::Root, "map", applied)),
     }
-    if faults.is_empty() {
-        return Ok(());
+    let mut texts = faults.kept;
+    if faults.dropped > 0 {
+        texts.push(format!("and {} more", faults.dropped));
     }
-    let why = if faults.len() == 1 {
-        faults.remove(0)
-    } else {
-        format!("errors:\n  {}", faults.join("\n  "))
+    let why = match texts.len() {
+        0 => return Ok(()),
+        1 => texts.remove(0),
+        _ => format!("errors:\n  {}", texts.join("\n  ")),
     };
     Err(ApplyError::Schema {
         object: name(applied),
         why,
     })
+}
+
+/// The first faults of an applied object. The others are counted.
+#[derive(Debug, Default)]
+struct SchemaFaults {
+    kept: Vec<String>,
+    dropped: usize,
+}
+
+impl SchemaFaults {
+    fn add(&mut self, fault: impl FnOnce() -> String) {
+        if self.kept.len() < MAX_CAUSES {
+            self.kept.push(fault());
+        } else {
+            self.dropped += 1;
+        }
+    }
+}
+
+/// The path of a value. It becomes a string only when a fault is reported: a key can have a
+/// megabyte, and as many values below it.
+enum ValuePath<'a> {
+    Root,
+    Member(&'a Self, &'a str),
+    Index(&'a Self, usize),
+    /// An item by its element, for example `k:{"name":"c"}`.
+    Element(&'a Self, &'a str),
+}
+
+impl fmt::Display for ValuePath<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Member(parent, name) => write!(out, "{parent}.{name}"),
+            Self::Index(parent, index) => write!(out, "{parent}[{index}]"),
+            Self::Element(parent, element) => write!(out, "{parent}{}", render_element(element)),
+        }
+    }
 }
 
 /// `namespace/name; group/version, Kind=kind`.
@@ -57,23 +100,28 @@ fn name(applied: &Tree) -> String {
     )
 }
 
-fn object(tree: &Tree, structure: StructureView<'_>, path: &str, faults: &mut Vec<String>) {
+fn object(
+    tree: &Tree,
+    structure: StructureView<'_>,
+    path: &ValuePath<'_>,
+    faults: &mut SchemaFaults,
+) {
     let members = match tree {
         Tree::Object(members) => members,
         Tree::Null => return,
-        other => return faults.push(expected(path, "map", other)),
+        other => return faults.add(|| expected(path, "map", other)),
     };
     for (name, value) in members {
-        let path = format!("{path}.{name}");
+        let path = ValuePath::Member(path, name);
         match structure.field_at(name) {
-            None => faults.push(format!("{path}: field not declared in schema")),
+            None => faults.add(|| format!("{path}: field not declared in schema")),
             Some((_, field)) => field_value(value, field, &path, faults),
         }
     }
 }
 
 /// Validates the value of a field. Paths name items by their keys, as conflicts do.
-fn field_value(tree: &Tree, field: FieldView<'_>, path: &str, faults: &mut Vec<String>) {
+fn field_value(tree: &Tree, field: FieldView<'_>, path: &ValuePath<'_>, faults: &mut SchemaFaults) {
     let node = FieldNode::of_field(field);
     let (Some(item), Some(items)) = (field.value().item(), node.items(Some(tree))) else {
         return shape(tree, field.value(), path, faults);
@@ -81,25 +129,17 @@ fn field_value(tree: &Tree, field: FieldView<'_>, path: &str, faults: &mut Vec<S
     let mut seen: HashMap<String, usize> = HashMap::new();
     for (index, value) in items.iter().enumerate() {
         let Some(element) = node.element(value) else {
-            faults.push(format!(
-                "{path}: element {index}: {}",
-                without_keys(node, value)
-            ));
+            faults.add(|| format!("{path}: element {index}: {}", without_keys(node, value)));
             continue;
         };
         let times = seen.entry(element.clone()).or_default();
         *times += 1;
         match *times {
-            1 => shape(
-                value,
-                item,
-                &format!("{path}{}", render_element(&element)),
-                faults,
-            ),
-            2 => faults.push(format!(
-                "{path}: duplicate entries for key {}",
-                render_element(&element)
-            )),
+            1 => shape(value, item, &ValuePath::Element(path, &element), faults),
+            2 => faults.add(|| {
+                let element = render_element(&element);
+                format!("{path}: duplicate entries for key {element}")
+            }),
             _ => {}
         }
     }
@@ -122,7 +162,7 @@ fn without_keys(node: FieldNode<'_>, item: &Tree) -> String {
     )
 }
 
-fn shape(tree: &Tree, expectation: ShapeView<'_>, path: &str, faults: &mut Vec<String>) {
+fn shape(tree: &Tree, expectation: ShapeView<'_>, path: &ValuePath<'_>, faults: &mut SchemaFaults) {
     if tree.is_null() {
         return;
     }
@@ -131,26 +171,26 @@ fn shape(tree: &Tree, expectation: ShapeView<'_>, path: &str, faults: &mut Vec<S
     }
     if let Some(entry) = expectation.entry() {
         let Tree::Object(members) = tree else {
-            return faults.push(expected(path, "map", tree));
+            return faults.add(|| expected(path, "map", tree));
         };
         for (name, member) in members {
-            shape(member, entry, &format!("{path}.{name}"), faults);
+            shape(member, entry, &ValuePath::Member(path, name), faults);
         }
         return;
     }
     if let Some(item) = expectation.item() {
         let Tree::Array(items) = tree else {
-            return faults.push(expected(path, "list", tree));
+            return faults.add(|| expected(path, "list", tree));
         };
         for (index, value) in items.iter().enumerate() {
-            shape(value, item, &format!("{path}[{index}]"), faults);
+            shape(value, item, &ValuePath::Index(path, index), faults);
         }
         return;
     }
     if let ShapeView::BuiltIn(scalar) = expectation
         && let Some(what) = mismatch(tree, scalar)
     {
-        faults.push(expected(path, what, tree));
+        faults.add(|| expected(path, what, tree));
     }
 }
 
@@ -179,11 +219,10 @@ fn mismatch(tree: &Tree, scalar: Shape) -> Option<&'static str> {
 }
 
 /// Formats a value in Go's notation, as upstream's message does.
-fn expected(path: &str, what: &str, found: &Tree) -> String {
-    let at = if path.is_empty() {
-        String::new()
-    } else {
-        format!("{path}: ")
+fn expected(path: &ValuePath<'_>, what: &str, found: &Tree) -> String {
+    let at = match path {
+        ValuePath::Root => String::new(),
+        path => format!("{path}: "),
     };
     format!(
         "{at}expected {what}, got &value.valueUnstructured{{Value:{}}}",

@@ -19,6 +19,11 @@ const COPY_LIMIT_BYTES: usize = 3 * 1024 * 1024;
 /// of a large value would take seconds.
 const VISIT_LIMIT: usize = 2_000_000;
 
+/// Limit of the items that insertions and removals of one patch may move: a list of five thousand
+/// items can lose all of them at its head. Without it, ten thousand removals at the head of a list
+/// of a million would take a minute.
+const MOVE_LIMIT: usize = 16_000_000;
+
 /// Applies a JSON patch completely, or returns an error.
 ///
 /// # Errors
@@ -103,10 +108,10 @@ impl JsonPatchOperation {
         let value = self.value.unwrap_or_default();
         match op {
             "add" => add(document, path, value, cost),
-            "remove" => remove(document, path).map(|_| ()),
+            "remove" => remove(document, path, cost).map(|_| ()),
             "replace" => replace(document, path, value, cost),
             "move" => {
-                let value = remove(document, from()?)?;
+                let value = remove(document, from()?, cost)?;
                 add(document, path, value, cost)
             }
             "copy" => {
@@ -131,6 +136,7 @@ impl JsonPatchOperation {
 struct PatchCost {
     copied_bytes: usize,
     visits: usize,
+    moved: usize,
 }
 
 impl PatchCost {
@@ -141,6 +147,17 @@ impl PatchCost {
         if levels > MAX_DEPTH || self.visits > VISIT_LIMIT {
             return Err(format!(
                 "the value at {path} is nested too deeply or too large"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Counts the items behind an index, which an insertion or removal moves.
+    fn count_moves(&mut self, path: &str, index: usize, length: usize) -> Result<(), String> {
+        self.moved += length - index;
+        if self.moved > MOVE_LIMIT {
+            return Err(format!(
+                "the patch moves too many items of the list at {path}"
             ));
         }
         Ok(())
@@ -177,6 +194,7 @@ fn add(document: &mut Tree, path: &str, value: Tree, cost: &mut PatchCost) -> Re
             } else {
                 index(&key, items.len() + 1)?
             };
+            cost.count_moves(path, index, items.len())?;
             items.insert(index, value);
         }
     }
@@ -202,13 +220,14 @@ fn replace(
     Ok(())
 }
 
-fn remove(document: &mut Tree, path: &str) -> Result<Tree, String> {
+fn remove(document: &mut Tree, path: &str, cost: &mut PatchCost) -> Result<Tree, String> {
     match parent(document, path)? {
         (PointerParent::Object(members), key) => members
             .remove(&key)
             .ok_or_else(|| format!("no member {key} to remove")),
         (PointerParent::Array(items), key) => {
             let index = index(&key, items.len())?;
+            cost.count_moves(path, index, items.len())?;
             Ok(items.remove(index))
         }
     }

@@ -7,6 +7,8 @@
 
 mod list;
 
+use std::collections::HashSet;
+
 use crate::tree::{Map, Text};
 
 use super::{PatchError, go, object};
@@ -169,7 +171,8 @@ fn retain_keys(original: &mut Map, patch: &mut Map) -> Result<(), PatchError> {
     let Tree::Array(listed) = directive else {
         return Err(bad());
     };
-    let is_listed = |name: &str| listed.iter().any(|key| key == name);
+    let listed: HashSet<&str> = listed.iter().filter_map(Tree::as_str).collect();
+    let is_listed = |name: &str| listed.contains(name);
     let is_exempt = |name: &str, value: &Tree| {
         value.is_null() || name.starts_with(DELETE_FROM) || name.starts_with(SET_ORDER)
     };
@@ -218,7 +221,8 @@ fn set_orders(original: &mut Map, patch: &mut Map, schema: PatchSchema) -> Resul
 fn delete_from(original: &mut Map, name: &str, values: Tree) -> Result<(), PatchError> {
     let values = expect_list(values)?;
     if let Some(Tree::Array(items)) = original.get_mut(name) {
-        items.retain(|item| !values.contains(item));
+        let values: HashSet<String> = values.iter().map(Tree::to_string).collect();
+        items.retain(|item| !values.contains(&item.to_string()));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use super::SelectorError;
 use super::labels::Labels;
 use crate::names;
-use crate::status::FieldError;
+use crate::status::{FieldError, FieldErrors};
 
 /// How a requirement compares a label with its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Requirement {
     /// # Errors
     /// The API's message for all faults of key and values.
     pub fn new(key: &str, operator: Operator, values: Vec<String>) -> Result<Self, SelectorError> {
-        let mut faults: Vec<FieldError> = key_fault(key, "key").into_iter().collect();
+        let mut faults: FieldErrors = key_fault(key, "key").into_iter().collect();
         let mut number = 0;
         match operator {
             Operator::In | Operator::NotIn if values.is_empty() => {
@@ -224,13 +224,17 @@ fn list(values: &[String]) -> crate::Tree {
     values.iter().map(String::as_str).collect()
 }
 
-fn aggregate(faults: &[FieldError]) -> SelectorError {
+fn aggregate(faults: &FieldErrors) -> SelectorError {
     let mut texts: Vec<String> = Vec::new();
     for text in faults.iter().map(FieldError::to_string) {
         // Upstream aggregates equal messages into one.
         if !texts.contains(&text) {
             texts.push(text);
         }
+    }
+    let more = faults.total() - faults.len();
+    if more > 0 {
+        texts.push(format!("and {more} more"));
     }
     SelectorError(if texts.len() == 1 {
         texts.remove(0)

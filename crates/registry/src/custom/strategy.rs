@@ -2,7 +2,7 @@
 
 use kinds::Tree;
 use kinds::facts::Type;
-use kinds::status::FieldError;
+use kinds::status::FieldErrors;
 use kinds::tree::Text;
 
 use super::CustomVersion;
@@ -36,7 +36,7 @@ impl Strategy for CustomVersion {
         }
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
         validate(object, None, &self.schema)
     }
 
@@ -45,7 +45,7 @@ impl Strategy for CustomVersion {
         _context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
+    ) -> FieldErrors {
         validate(new, Some(old), &self.schema)
     }
 

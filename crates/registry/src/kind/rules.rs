@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use kinds::tree::Text;
-use kinds::{Tree, names, status::FieldError};
+use kinds::{Tree, names, status::FieldErrors};
 
 use crate::resource::ResourceRef;
 use crate::strategy::{
@@ -75,11 +75,11 @@ impl Rules {
         &self,
         context: &StrategyContext<'_>,
         object: &Tree,
-    ) -> Vec<FieldError> {
+    ) -> FieldErrors {
         let mut faults = if self.strategy.has_own_metadata_rules() {
             self.own_create_faults(object)
         } else {
-            Vec::new()
+            FieldErrors::default()
         };
         faults.extend(self.strategy.validate_create(context, object));
         if faults.is_empty() {
@@ -95,7 +95,7 @@ impl Rules {
         faults
     }
 
-    fn own_create_faults(&self, object: &Tree) -> Vec<FieldError> {
+    fn own_create_faults(&self, object: &Tree) -> FieldErrors {
         let own = |name: &str, prefix: bool| {
             if prefix {
                 self.strategy
@@ -134,7 +134,7 @@ impl Rules {
         context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
+    ) -> FieldErrors {
         let mut faults = meta::update_faults(new, old);
         if self.strategy.has_own_metadata_rules() {
             faults.extend(meta::update_faults(new, old));

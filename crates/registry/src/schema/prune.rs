@@ -3,7 +3,9 @@
 use kinds::Tree;
 use kinds::tree::Map;
 
+use super::path::SchemaPath;
 use super::{Additional, Schema};
+use crate::size::MAX_OBJECT_BYTES;
 
 /// Upper bound on the unknown fields reported for one object.
 const MAX_UNKNOWN: usize = 100;
@@ -14,14 +16,14 @@ const OWN: [&str; 3] = ["apiVersion", "kind", "metadata"];
 /// Removes the members that the schema does not declare and adds their paths to `unknown`. Beyond
 /// `MAX_UNKNOWN` paths, members are removed without a report.
 pub(crate) fn prune(object: &mut Tree, schema: &Schema, unknown: &mut Vec<String>) {
-    prune_at(object, schema, true, "", unknown);
+    prune_at(object, schema, true, &SchemaPath::Root, unknown);
 }
 
 fn prune_at(
     value: &mut Tree,
     schema: &Schema,
     is_object: bool,
-    path: &str,
+    path: &SchemaPath<'_>,
     unknown: &mut Vec<String>,
 ) {
     match value {
@@ -31,7 +33,7 @@ fn prune_at(
         Tree::Array(items) => {
             let Some(schema) = &schema.items else { return };
             for (index, item) in items.iter_mut().enumerate() {
-                prune_at(item, schema, false, &format!("{path}[{index}]"), unknown);
+                prune_at(item, schema, false, &path.item(index), unknown);
             }
         }
         _ => {}
@@ -42,7 +44,7 @@ fn prune_members(
     members: &mut Map,
     schema: &Schema,
     is_object: bool,
-    path: &str,
+    path: &SchemaPath<'_>,
     unknown: &mut Vec<String>,
 ) {
     let keeps_all = schema.preserve || matches!(schema.additional, Additional::Any);
@@ -50,17 +52,13 @@ fn prune_members(
         if is_object && OWN.contains(&name.as_str()) {
             return true;
         }
-        let here = if path.is_empty() {
-            name.to_string()
-        } else {
-            format!("{path}.{name}")
-        };
+        let here = path.member(name);
         match schema.member(name) {
             Some(inner) => prune_at(member, inner, false, &here, unknown),
             None if keeps_all => {}
             None => {
                 if unknown.len() < MAX_UNKNOWN {
-                    unknown.push(here);
+                    unknown.push(here.to_string());
                 }
                 return false;
             }
@@ -70,7 +68,15 @@ fn prune_members(
 }
 
 /// Adds defaults for absent members. A null is removed first if its schema is not nullable.
+///
+/// Defaults stop when they exceed the size of the largest object. Defaults within defaults multiply:
+/// a hundred bytes could become more than any memory holds. The object is then refused for its size.
 pub(crate) fn default(value: &mut Tree, schema: &Schema) {
+    let mut left = MAX_OBJECT_BYTES;
+    default_within(value, schema, &mut left);
+}
+
+fn default_within(value: &mut Tree, schema: &Schema, left: &mut usize) {
     match value {
         Tree::Object(members) => {
             members.retain(|name, member| {
@@ -80,20 +86,23 @@ pub(crate) fn default(value: &mut Tree, schema: &Schema) {
                 if let Some(default) = inner
                     .default
                     .as_ref()
-                    .filter(|_| !members.contains_key(name))
+                    .filter(|_| !members.contains_key(name) && *left > 0)
                 {
+                    *left = left.saturating_sub(name.len() + inner.default_bytes);
                     members.insert(name.clone(), default.clone());
                 }
             }
             for (name, member) in members.iter_mut() {
                 if let Some(inner) = schema.member(name) {
-                    default(member, inner);
+                    default_within(member, inner, left);
                 }
             }
         }
         Tree::Array(items) => {
             let Some(schema) = &schema.items else { return };
-            items.iter_mut().for_each(|item| default(item, schema));
+            for item in items.iter_mut() {
+                default_within(item, schema, left);
+            }
         }
         _ => {}
     }

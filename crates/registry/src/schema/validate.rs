@@ -1,16 +1,19 @@
 //! Validation of custom objects by their schemas, with upstream's messages.
 
-use kinds::Tree;
-use kinds::status::{FieldError, FieldFault};
+use std::collections::{HashMap, HashSet};
 
+use kinds::Tree;
+use kinds::status::{FieldError, FieldErrors, FieldFault};
+
+use super::path::SchemaPath;
 use super::{Kind, ListKind, Schema};
 
 /// Returns the faults of an object. On update, values that equal those of `old` are not validated
 /// again (ratcheting): a client can update an object that was stored before its schema became
 /// stricter.
-pub(crate) fn validate(object: &Tree, old: Option<&Tree>, schema: &Schema) -> Vec<FieldError> {
-    let mut faults = Vec::new();
-    value(object, old, schema, "", &mut faults);
+pub(crate) fn validate(object: &Tree, old: Option<&Tree>, schema: &Schema) -> FieldErrors {
+    let mut faults = FieldErrors::default();
+    value(object, old, schema, &SchemaPath::Root, &mut faults);
     faults
 }
 
@@ -18,8 +21,8 @@ fn value(
     here: &Tree,
     old: Option<&Tree>,
     schema: &Schema,
-    path: &str,
-    faults: &mut Vec<FieldError>,
+    path: &SchemaPath<'_>,
+    faults: &mut FieldErrors,
 ) {
     if old == Some(here) || (here.is_null() && schema.nullable) {
         return;
@@ -29,22 +32,20 @@ fn value(
     }
     if !schema.kind.takes(here) {
         let found = kind_of(here);
-        faults.push(of_type(
-            path,
-            found,
-            &format!(
+        faults.push_with(|| {
+            let detail = format!(
                 "{path} in body must be of type {}: {found:?}",
                 schema.kind.name()
-            ),
-        ));
+            );
+            FieldError {
+                fault: FieldFault::TypeInvalid,
+                ..FieldError::invalid(path, &Tree::from(found), detail)
+            }
+        });
         return;
     }
     let mut invalid = |detail: String| {
-        faults.push(FieldError::invalid(
-            path,
-            here,
-            format!("{path} in body {detail}"),
-        ))
+        faults.push_with(|| FieldError::invalid(path, here, format!("{path} in body {detail}")));
     };
     match here {
         Tree::String(text) => check_text(text, schema, &mut invalid),
@@ -56,9 +57,11 @@ fn value(
     check_sizes(here, schema, path, faults);
     check_format(here, schema, path, faults);
     if !schema.values.is_empty() && !schema.values.contains(here) {
-        let supported: Vec<String> = schema.values.iter().map(shown).collect();
-        let supported: Vec<&str> = supported.iter().map(String::as_str).collect();
-        faults.push(FieldError::not_supported(path, here, &supported));
+        faults.push_with(|| {
+            let supported: Vec<String> = schema.values.list().iter().map(shown).collect();
+            let supported: Vec<&str> = supported.iter().map(String::as_str).collect();
+            FieldError::not_supported(path, here, &supported)
+        });
     }
     match here {
         Tree::Object(_) => members(here, old, schema, path, faults),
@@ -72,13 +75,6 @@ fn shown(value: &Tree) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)
-}
-
-fn of_type(path: &str, found: &str, detail: &str) -> FieldError {
-    FieldError {
-        fault: FieldFault::TypeInvalid,
-        ..FieldError::invalid(path, &Tree::from(found), detail)
-    }
 }
 
 fn kind_of(value: &Tree) -> &'static str {
@@ -136,7 +132,7 @@ fn check_number(number: f64, schema: &Schema, invalid: &mut impl FnMut(String)) 
     }
 }
 
-fn check_sizes(here: &Tree, schema: &Schema, path: &str, faults: &mut Vec<FieldError>) {
+fn check_sizes(here: &Tree, schema: &Schema, path: &SchemaPath<'_>, faults: &mut FieldErrors) {
     let (count, least, most, what) = match here {
         Tree::String(text) => {
             if let Some(most) = schema
@@ -144,7 +140,7 @@ fn check_sizes(here: &Tree, schema: &Schema, path: &str, faults: &mut Vec<FieldE
                 .characters
                 .filter(|most| text.chars().count() > *most)
             {
-                faults.push(FieldError::too_long(path, most));
+                faults.push_with(|| FieldError::too_long(path, most));
             }
             return;
         }
@@ -158,23 +154,22 @@ fn check_sizes(here: &Tree, schema: &Schema, path: &str, faults: &mut Vec<FieldE
         _ => return,
     };
     if let Some(least) = least.filter(|least| count < *least) {
-        faults.push(FieldError::invalid(
-            path,
-            &Tree::from(count),
-            format!("{path} in body should have at least {least} {what}"),
-        ));
+        faults.push_with(|| {
+            let detail = format!("{path} in body should have at least {least} {what}");
+            FieldError::invalid(path, &Tree::from(count), detail)
+        });
     }
     if let Some(most) = most.filter(|most| count > *most) {
         let body = format!("Too many: {count}: must have at most {most} items");
-        faults.push(FieldError {
+        faults.push_with(|| FieldError {
             fault: FieldFault::TooMany,
-            field: path.to_owned(),
+            field: path.to_string(),
             body,
         });
     }
 }
 
-fn check_format(here: &Tree, schema: &Schema, path: &str, faults: &mut Vec<FieldError>) {
+fn check_format(here: &Tree, schema: &Schema, path: &SchemaPath<'_>, faults: &mut FieldErrors) {
     let sound = match (schema.format.as_str(), here) {
         ("date-time", Tree::String(text)) => text.parse::<jiff::Timestamp>().is_ok(),
         ("date", Tree::String(text)) => {
@@ -196,12 +191,14 @@ fn check_format(here: &Tree, schema: &Schema, path: &str, faults: &mut Vec<Field
         _ => true,
     };
     if !sound {
-        let detail = format!(
-            "{path} in body must be of type {}: {}",
-            schema.format,
-            kinds::status::quoted(&shown(here))
-        );
-        faults.push(FieldError::invalid(path, here, detail));
+        faults.push_with(|| {
+            let detail = format!(
+                "{path} in body must be of type {}: {}",
+                schema.format,
+                kinds::status::quoted(&shown(here))
+            );
+            FieldError::invalid(path, here, detail)
+        });
     }
 }
 
@@ -226,15 +223,15 @@ fn members(
     here: &Tree,
     old: Option<&Tree>,
     schema: &Schema,
-    path: &str,
-    faults: &mut Vec<FieldError>,
+    path: &SchemaPath<'_>,
+    faults: &mut FieldErrors,
 ) {
     for name in schema
         .required
         .iter()
         .filter(|name| here.get(name.as_str()).is_none())
     {
-        faults.push(FieldError::required(join(path, name), ""));
+        faults.push_with(|| FieldError::required(path.member(name), ""));
     }
     let Tree::Object(found) = here else { return };
     // Metadata is not skipped: its own rules apply elsewhere, and a schema may restrict it further.
@@ -244,18 +241,10 @@ fn members(
                 member,
                 old.and_then(|old| old.get(name)),
                 inner,
-                &join(path, name),
+                &path.member(name),
                 faults,
             );
         }
-    }
-}
-
-fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
     }
 }
 
@@ -263,36 +252,42 @@ fn list(
     items: &[Tree],
     old: Option<&Tree>,
     schema: &Schema,
-    path: &str,
-    faults: &mut Vec<FieldError>,
+    path: &SchemaPath<'_>,
+    faults: &mut FieldErrors,
 ) {
     let before = old
         .and_then(Tree::as_array)
         .map(Vec::as_slice)
         .unwrap_or_default();
-    if let Some(inner) = &schema.items {
-        for (index, item) in items.iter().enumerate() {
-            // Items of a map list may move; their keys identify the old value.
-            let old = match schema.list {
-                ListKind::Map => before
-                    .iter()
-                    .find(|other| key_of(other, schema) == key_of(item, schema)),
-                _ => before.get(index),
-            };
-            value(item, old, inner, &format!("{path}[{index}]"), faults);
+    // Items of a map list may move; their keys identify the old value.
+    let mut by_key: HashMap<String, &Tree> = HashMap::new();
+    if schema.list == ListKind::Map && schema.items.is_some() {
+        for item in before {
+            by_key
+                .entry(key_of(item, schema).to_string())
+                .or_insert(item);
         }
     }
-    let mut seen: Vec<Tree> = Vec::new();
+    if let Some(inner) = &schema.items {
+        for (index, item) in items.iter().enumerate() {
+            let old = match schema.list {
+                ListKind::Map if by_key.is_empty() => None,
+                ListKind::Map => by_key.get(&key_of(item, schema).to_string()).copied(),
+                _ => before.get(index),
+            };
+            value(item, old, inner, &path.item(index), faults);
+        }
+    }
+    let mut seen: HashSet<String> = HashSet::new();
     for (index, item) in items.iter().enumerate() {
         let key = match schema.list {
             ListKind::Atomic => return,
             ListKind::Set => item.clone(),
             ListKind::Map => key_of(item, schema),
         };
-        if seen.contains(&key) {
-            faults.push(FieldError::duplicate(format!("{path}[{index}]"), &key));
-        } else {
-            seen.push(key);
+        // Equal values have the same text: members are sorted.
+        if !seen.insert(key.to_string()) {
+            faults.push_with(|| FieldError::duplicate(path.item(index), &key));
         }
     }
 }
@@ -306,18 +301,27 @@ fn key_of(item: &Tree, schema: &Schema) -> Tree {
     Tree::Object(keys.collect())
 }
 
-fn check_combinations(here: &Tree, schema: &Schema, path: &str, faults: &mut Vec<FieldError>) {
+fn check_combinations(
+    here: &Tree,
+    schema: &Schema,
+    path: &SchemaPath<'_>,
+    faults: &mut FieldErrors,
+) {
     let fits = |schema: &Schema| {
-        let mut faults = Vec::new();
+        let mut faults = FieldErrors::default();
         value(here, None, schema, path, &mut faults);
         faults.is_empty()
     };
     for part in &schema.all_of {
         value(here, None, part, path, faults);
     }
-    let name = if path.is_empty() { "<nil>" } else { path };
+    let name = match path {
+        SchemaPath::Root => "<nil>".to_owned(),
+        path if has_combinations(schema) => path.to_string(),
+        _ => return,
+    };
     let mut refuse =
-        |detail: String| faults.push(FieldError::invalid(path, &Tree::from(""), detail));
+        |detail: String| faults.push_with(|| FieldError::invalid(path, &Tree::from(""), detail));
     if !schema.any_of.is_empty() && !schema.any_of.iter().any(fits) {
         refuse(format!(
             "{name:?} must validate at least one schema (anyOf)"
@@ -337,6 +341,10 @@ fn check_combinations(here: &Tree, schema: &Schema, path: &str, faults: &mut Vec
     if schema.not.as_ref().is_some_and(|not| fits(not)) {
         refuse(format!("{name:?} must not validate the schema (not)"));
     }
+}
+
+fn has_combinations(schema: &Schema) -> bool {
+    !schema.any_of.is_empty() || !schema.one_of.is_empty() || schema.not.is_some()
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@
 //! knows: the server resolves roles and subjects by exactly these kinds and groups.
 
 use kinds::tree::json;
-use kinds::{Tree, names, status::FieldError};
+use kinds::{
+    Tree, names,
+    status::{FieldError, FieldErrors},
+};
 
 use super::checks::Faults;
 use super::meta::invalid_text;
@@ -34,9 +37,9 @@ impl Strategy for Binding {
         names::path_segment(name)
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
         const SUBJECTS: Path<'static> = Path::root("subjects");
-        let mut out = Vec::new();
+        let mut out = FieldErrors::default();
         self.role_faults(object, &mut out);
         for (index, subject) in list(object, &["subjects"]).iter().enumerate() {
             self.subject_faults(subject, &SUBJECTS.index(index), &mut out);
@@ -49,7 +52,7 @@ impl Strategy for Binding {
         context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
+    ) -> FieldErrors {
         let mut out = self.validate_create(context, new);
         let parts = |binding| {
             ["apiGroup", "kind", "name"].map(|member| text(binding, &["roleRef", member]))

@@ -7,7 +7,7 @@
 use kinds::{
     Tree, names,
     quantity::Quantity,
-    status::{FieldError, FieldFault},
+    status::{FieldError, FieldErrors, FieldFault},
 };
 
 use super::meta::invalid_text;
@@ -15,7 +15,7 @@ use super::path::Path;
 use crate::tree::at;
 
 /// Collects faults in the order in which clients see them.
-pub(crate) type Faults = Vec<FieldError>;
+pub(crate) type Faults = FieldErrors;
 
 /// Rejects numbers below zero. Absent is valid.
 pub(crate) fn nonnegative(tree: &Tree, field: &str, path: &Path<'_>, out: &mut Faults) {

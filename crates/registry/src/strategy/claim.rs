@@ -4,7 +4,10 @@
 //! Only the resources, the volume attributes class and an empty volume name of a spec may change.
 
 use kinds::tree::json;
-use kinds::{Tree, names, status::FieldError};
+use kinds::{
+    Tree, names,
+    status::{FieldError, FieldErrors},
+};
 
 use super::checks::{Faults, one_of_if_set, quantity};
 use super::meta::invalid_text;
@@ -30,8 +33,8 @@ impl Strategy for PersistentVolumeClaim {
         put(object, &["status"], json!({"phase": "Pending"}));
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         spec_faults(at(object, &["spec"]), &SPEC, &mut out);
         out
     }
@@ -41,8 +44,8 @@ impl Strategy for PersistentVolumeClaim {
         context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    ) -> FieldErrors {
+        let mut out = FieldErrors::default();
         if context.subresource == "status" {
             return out;
         }

@@ -6,7 +6,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kinds::facts::Type;
-use kinds::{Tree, names, status::FieldError};
+use kinds::{
+    Tree, names,
+    status::{FieldError, FieldErrors},
+};
 
 use super::checks::Faults;
 use super::meta::invalid_text;
@@ -23,8 +26,8 @@ const DATA: Path<'static> = Path::root("data");
 const FROZEN: &str = "field is immutable when `immutable` is set";
 
 impl Strategy for ConfigMap {
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         let binary = at(object, &["binaryData"]);
         let mut size = 0;
         for (key, value) in entries(object, &["data"]) {
@@ -63,8 +66,8 @@ impl Strategy for ConfigMap {
         context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    ) -> FieldErrors {
+        let mut out = FieldErrors::default();
         frozen(new, old, &["data", "binaryData"], &mut out);
         out.extend(self.validate_create(context, new));
         out
@@ -114,8 +117,8 @@ impl Strategy for Secret {
         }
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         let mut size = 0;
         for (key, value) in entries(object, &["data"]) {
             out.extend(
@@ -137,8 +140,8 @@ impl Strategy for Secret {
         context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    ) -> FieldErrors {
+        let mut out = FieldErrors::default();
         if text(new, &["type"]) != text(old, &["type"]) {
             out.push(FieldError::invalid(
                 "type",
@@ -268,8 +271,8 @@ impl Strategy for PriorityClass {
         false
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         let (name, value) = (
             text(object, &["metadata", "name"]),
             at(object, &["value"]).as_i64().unwrap_or_default(),
@@ -304,8 +307,8 @@ impl Strategy for PriorityClass {
         _context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    ) -> FieldErrors {
+        let mut out = FieldErrors::default();
         if at(new, &["value"]) != at(old, &["value"]) {
             out.push(FieldError::forbidden(
                 "value",
@@ -337,9 +340,9 @@ fn not_of_the_system(name: &str, value: i64, is_default: bool) -> Option<String>
 pub(crate) struct Lease;
 
 impl Strategy for Lease {
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
         const SPEC: Path<'static> = Path::root("spec");
-        let mut out = Vec::new();
+        let mut out = FieldErrors::default();
         let spec = at(object, &["spec"]);
         super::checks::positive(spec, "leaseDurationSeconds", &SPEC, &mut out);
         super::checks::nonnegative(spec, "leaseTransitions", &SPEC, &mut out);
@@ -368,7 +371,7 @@ impl Strategy for Lease {
         context: &StrategyContext<'_>,
         new: &Tree,
         _old: &Tree,
-    ) -> Vec<FieldError> {
+    ) -> FieldErrors {
         self.validate_create(context, new)
     }
 

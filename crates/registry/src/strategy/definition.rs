@@ -7,8 +7,10 @@
 
 mod structural;
 
+use std::collections::BTreeSet;
+
 use kinds::Tree;
-use kinds::status::FieldError;
+use kinds::status::{FieldError, FieldErrors};
 use kinds::{facts::Type, names};
 
 use super::checks::{Faults, one_of};
@@ -66,12 +68,8 @@ impl Strategy for Definition {
         put(new, &["status", "storedVersions"], stored);
     }
 
-    fn validate_create(
-        &self,
-        _context: &StrategyContext<'_>,
-        definition: &Tree,
-    ) -> Vec<FieldError> {
-        let mut faults = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, definition: &Tree) -> FieldErrors {
+        let mut faults = FieldErrors::default();
         validate(definition, &mut faults);
         faults
     }
@@ -81,8 +79,8 @@ impl Strategy for Definition {
         context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
-        let mut faults = Vec::new();
+    ) -> FieldErrors {
+        let mut faults = FieldErrors::default();
         if context.subresource == "status" {
             stored_versions_are_there(new, &mut faults);
             return faults;
@@ -137,15 +135,15 @@ fn stored_versions(definition: &Tree, known: &[Tree]) -> Vec<Tree> {
 }
 
 fn stored_versions_are_there(definition: &Tree, faults: &mut Faults) {
-    let versions = list(definition, &["spec", "versions"]);
+    let versions: BTreeSet<&str> = list(definition, &["spec", "versions"])
+        .iter()
+        .map(|version| text(version, &["name"]))
+        .collect();
     for (index, stored) in list(definition, &["status", "storedVersions"])
         .iter()
         .enumerate()
     {
-        if !versions
-            .iter()
-            .any(|version| at(version, &["name"]) == stored)
-        {
+        if !versions.contains(stored.as_str().unwrap_or_default()) {
             let name = stored.as_str().unwrap_or_default();
             let why = format!(
                 "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until a storage \
@@ -301,7 +299,7 @@ fn validate_versions(spec: &Tree, root: &Path<'_>, faults: &mut Faults) {
             .map(|version| text(version, &["name"]))
             .collect::<Vec<_>>(),
     );
-    let mut seen = Vec::new();
+    let mut seen = BTreeSet::new();
     for (index, version) in versions.iter().enumerate() {
         let path = all.index(index);
         let name = text(version, &["name"]);
@@ -310,14 +308,10 @@ fn validate_versions(spec: &Tree, root: &Path<'_>, faults: &mut Faults) {
                 .into_iter()
                 .map(|fault| invalid_text(path.child("name"), name, fault)),
         );
-        if seen.contains(&name) {
-            faults.push(FieldError::invalid(
-                all,
-                &shown,
-                "must contain unique version names",
-            ));
+        if !seen.insert(name) {
+            let detail = "must contain unique version names";
+            faults.push_with(|| FieldError::invalid(all, &shown, detail));
         }
-        seen.push(name);
         if !text(version, &["deprecationWarning"]).is_empty() && !flag(version, &["deprecated"]) {
             let why = "can only be set for deprecated versions";
             faults.push(FieldError::invalid(

@@ -6,7 +6,10 @@
 
 use kinds::facts::Type;
 use kinds::tree::json;
-use kinds::{Tree, status::FieldError};
+use kinds::{
+    Tree,
+    status::{FieldError, FieldErrors},
+};
 
 use super::checks::{Faults, at_most_all, nonnegative, number_or_percent, percent};
 use super::path::{Path, SPEC};
@@ -65,8 +68,8 @@ impl Strategy for Deployment {
         }
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         spec(at(object, &["spec"]), &mut out);
         out
     }
@@ -76,8 +79,8 @@ impl Strategy for Deployment {
         context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    ) -> FieldErrors {
+        let mut out = FieldErrors::default();
         if context.subresource == "status" {
             let counts = [
                 "observedGeneration",
@@ -211,7 +214,7 @@ impl Strategy for ReplicaSet {
         reset_replicas(object);
     }
 
-    fn validate_create(&self, context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
         spec_or_replica_status(context, object, replica_set_spec)
     }
 
@@ -220,7 +223,7 @@ impl Strategy for ReplicaSet {
         context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
+    ) -> FieldErrors {
         let mut out = spec_or_replica_status(context, new, replica_set_spec);
         if context.subresource != "status" {
             workload::immutable_selector(new, old, &mut out);
@@ -245,8 +248,8 @@ fn spec_or_replica_status(
     context: &StrategyContext<'_>,
     object: &Tree,
     validate_spec: fn(&Tree, &mut Faults),
-) -> Vec<FieldError> {
-    let mut out = Vec::new();
+) -> FieldErrors {
+    let mut out = FieldErrors::default();
     if context.subresource == "status" {
         replica_status(object, &mut out);
     } else {
@@ -301,7 +304,7 @@ impl Strategy for ReplicationController {
         reset_replicas(object);
     }
 
-    fn validate_create(&self, context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
         spec_or_replica_status(context, object, controller_spec)
     }
 
@@ -310,7 +313,7 @@ impl Strategy for ReplicationController {
         context: &StrategyContext<'_>,
         new: &Tree,
         _old: &Tree,
-    ) -> Vec<FieldError> {
+    ) -> FieldErrors {
         spec_or_replica_status(context, new, controller_spec)
     }
 
@@ -385,8 +388,8 @@ impl Strategy for PodTemplate {
         take(object, &["status"]);
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         podspec::template_faults(
             at(object, &["template"]),
             &[],
@@ -401,7 +404,7 @@ impl Strategy for PodTemplate {
         context: &StrategyContext<'_>,
         new: &Tree,
         _old: &Tree,
-    ) -> Vec<FieldError> {
+    ) -> FieldErrors {
         self.validate_create(context, new)
     }
 

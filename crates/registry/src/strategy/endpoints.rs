@@ -6,7 +6,10 @@
 use std::collections::BTreeSet;
 
 use kinds::facts::Type;
-use kinds::{Tree, names, status::FieldError};
+use kinds::{
+    Tree, names,
+    status::{FieldError, FieldErrors},
+};
 
 use super::checks::{
     Faults, NOT_AN_IP, is_ip, port_number, required_one_of, special_address, too_many,
@@ -28,9 +31,9 @@ impl Strategy for Endpoints {
         }
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
         const SUBSETS: Path<'static> = Path::root("subsets");
-        let mut out = Vec::new();
+        let mut out = FieldErrors::default();
         for (index, subset) in list(object, &["subsets"]).iter().enumerate() {
             subset_faults(subset, &SUBSETS.index(index), &mut out);
         }
@@ -42,7 +45,7 @@ impl Strategy for Endpoints {
         context: &StrategyContext<'_>,
         new: &Tree,
         _old: &Tree,
-    ) -> Vec<FieldError> {
+    ) -> FieldErrors {
         self.validate_create(context, new)
     }
 
@@ -155,8 +158,8 @@ impl Strategy for EndpointSlice {
             .any(|part| !super::same_part(ty, part, new, old))
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         let kind = text(object, &["addressType"]);
         if kind.is_empty() {
             out.push(FieldError::required("addressType", ""));
@@ -177,7 +180,7 @@ impl Strategy for EndpointSlice {
         context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
+    ) -> FieldErrors {
         let mut out = self.validate_create(context, new);
         if text(new, &["addressType"]) != text(old, &["addressType"]) {
             out.push(FieldError::invalid(

@@ -3,7 +3,10 @@
 //! The groups name some fields differently. In both, an event with `eventTime` has required fields
 //! and length limits. Only `events.k8s.io` requires `eventTime` and makes fields immutable.
 
-use kinds::{Tree, names, status::FieldError};
+use kinds::{
+    Tree, names,
+    status::{FieldError, FieldErrors},
+};
 
 use super::meta::invalid_text;
 use super::{FieldNames, Strategy, StrategyContext};
@@ -45,8 +48,8 @@ impl Strategy for Event {
         false
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         legacy(object, self.is_new, &mut out);
         if self.is_new {
             of_the_new_group(object, &mut out);
@@ -59,8 +62,8 @@ impl Strategy for Event {
         _context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    ) -> FieldErrors {
+        let mut out = FieldErrors::default();
         legacy(new, self.is_new, &mut out);
         if self.is_new {
             for (shown, field) in NEW_FIELDS {
@@ -136,7 +139,7 @@ const NEW_FIELDS: [(&str, &str); 8] = [
 ];
 
 /// Validates the rules of both groups. An event with `eventTime` follows the newer ones.
-fn legacy(object: &Tree, is_new: bool, out: &mut Vec<FieldError>) {
+fn legacy(object: &Tree, is_new: bool, out: &mut FieldErrors) {
     let namespace = text(object, &["metadata", "namespace"]);
     let theirs = text(object, &["involvedObject", "namespace"]);
     let mut foreign = |is_foreign: bool| {
@@ -166,7 +169,7 @@ fn legacy(object: &Tree, is_new: bool, out: &mut Vec<FieldError>) {
     );
 }
 
-fn timed(object: &Tree, is_new: bool, out: &mut Vec<FieldError>) {
+fn timed(object: &Tree, is_new: bool, out: &mut FieldErrors) {
     let controller = text(object, &["reportingComponent"]);
     let field = if is_new {
         "reportingController"
@@ -203,7 +206,7 @@ fn timed(object: &Tree, is_new: bool, out: &mut Vec<FieldError>) {
     }
 }
 
-fn of_the_new_group(object: &Tree, out: &mut Vec<FieldError>) {
+fn of_the_new_group(object: &Tree, out: &mut FieldErrors) {
     if at(object, &["eventTime"]).is_null() {
         out.push(FieldError::required("eventTime", ""));
     }

@@ -11,7 +11,10 @@ mod policy;
 mod status;
 
 use kinds::schedule::{self, Schedule};
-use kinds::{Tree, names, status::FieldError};
+use kinds::{
+    Tree, names,
+    status::{FieldError, FieldErrors},
+};
 
 use super::checks::{Faults, nonnegative, required_one_of};
 use super::meta::{invalid_shown, invalid_text};
@@ -70,8 +73,8 @@ impl Strategy for Job {
         labels_of_template(object);
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         let spec = at(object, &["spec"]);
         generated_selector(object, &mut out);
         job_spec(spec, &SPEC, &mut out);
@@ -93,8 +96,8 @@ impl Strategy for Job {
         context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    ) -> FieldErrors {
+        let mut out = FieldErrors::default();
         if context.subresource == "status" {
             status::faults(new, old, &mut out);
         } else {
@@ -500,8 +503,8 @@ impl Strategy for CronJob {
         true
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         cron_spec(at(object, &["spec"]), &Tree::Null, &mut out);
         let name = text(object, &["metadata", "name"]);
         if name.len() > CRON_NAME_LIMIT {
@@ -519,8 +522,8 @@ impl Strategy for CronJob {
         context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    ) -> FieldErrors {
+        let mut out = FieldErrors::default();
         if context.subresource != "status" {
             cron_spec(at(new, &["spec"]), at(old, &["spec"]), &mut out);
         }

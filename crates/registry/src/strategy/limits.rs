@@ -6,7 +6,10 @@
 use std::collections::BTreeSet;
 
 use kinds::quantity::Quantity;
-use kinds::{Tree, status::FieldError};
+use kinds::{
+    Tree,
+    status::{FieldError, FieldErrors},
+};
 
 use super::checks::{Faults, quantity};
 use super::meta::invalid_text;
@@ -41,8 +44,8 @@ impl Strategy for LimitRange {
         }
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         let path = SPEC.child("limits");
         let mut seen = BTreeSet::new();
         for (index, item) in list(object, &["spec", "limits"]).iter().enumerate() {
@@ -62,7 +65,7 @@ impl Strategy for LimitRange {
         context: &StrategyContext<'_>,
         new: &Tree,
         _old: &Tree,
-    ) -> Vec<FieldError> {
+    ) -> FieldErrors {
         self.validate_create(context, new)
     }
 
@@ -220,8 +223,8 @@ const SCOPES: [&str; 6] = [
 ];
 
 impl Strategy for ResourceQuota {
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         amounts(at(object, &["spec", "hard"]), &SPEC.child("hard"), &mut out);
         scopes(at(object, &["spec"]), &mut out);
         out
@@ -232,8 +235,8 @@ impl Strategy for ResourceQuota {
         context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    ) -> FieldErrors {
+        let mut out = FieldErrors::default();
         if context.subresource == "status" {
             for part in ["hard", "used"] {
                 amounts(
@@ -283,11 +286,8 @@ fn scopes(spec: &Tree, out: &mut Faults) {
         .collect();
     for scope in &all {
         if !SCOPES.contains(scope) {
-            out.push(FieldError::invalid(
-                path,
-                at(spec, &["scopes"]),
-                "unsupported scope",
-            ));
+            let scopes = at(spec, &["scopes"]);
+            out.push_with(|| FieldError::invalid(path, scopes, "unsupported scope"));
         }
     }
     for pair in [

@@ -5,9 +5,11 @@
 //! lists the same fault twice. On creation the kind's own validation runs first, and its faults
 //! prevent the generic one.
 
+use std::collections::HashSet;
+
 use kinds::{
     Tree,
-    status::{FieldError, FieldFault},
+    status::{FieldError, FieldErrors, FieldFault},
 };
 
 use super::path::Path;
@@ -50,12 +52,8 @@ pub(crate) fn invalid_shown(
 }
 
 /// Validates the metadata of a new object.
-pub(crate) fn create_faults(
-    object: &Tree,
-    namespaced: bool,
-    rule: NameRule<'_>,
-) -> Vec<FieldError> {
-    let mut out = Vec::new();
+pub(crate) fn create_faults(object: &Tree, namespaced: bool, rule: NameRule<'_>) -> FieldErrors {
+    let mut out = FieldErrors::default();
     let meta = at(object, &["metadata"]);
     let generate = text(meta, &["generateName"]);
     if !generate.is_empty() {
@@ -113,8 +111,8 @@ pub(crate) fn create_faults(
 }
 
 /// Validates updated metadata. `old` is the stored object.
-pub(crate) fn update_faults(new: &Tree, old: &Tree) -> Vec<FieldError> {
-    let mut out = Vec::new();
+pub(crate) fn update_faults(new: &Tree, old: &Tree) -> FieldErrors {
+    let mut out = FieldErrors::default();
     let (meta, was) = (at(new, &["metadata"]), at(old, &["metadata"]));
     if !at(was, &["deletionTimestamp"]).is_null() {
         no_new_finalizers(meta, was, &mut out);
@@ -162,9 +160,9 @@ pub(crate) fn update_faults(new: &Tree, old: &Tree) -> Vec<FieldError> {
 }
 
 /// Validates that finalizers are standard or qualified, as most kinds require.
-pub(crate) fn kube_finalizers(object: &Tree) -> Vec<FieldError> {
+pub(crate) fn kube_finalizers(object: &Tree) -> FieldErrors {
     let finalizers = METADATA.child("finalizers");
-    let mut out = Vec::new();
+    let mut out = FieldErrors::default();
     for (index, finalizer) in list(object, &["metadata", "finalizers"]).iter().enumerate() {
         let name = finalizer.as_str().unwrap_or_default();
         if !name.contains('/') && !STANDARD_FINALIZERS.contains(&name) {
@@ -202,7 +200,7 @@ pub(crate) fn raise_generation(new: &mut Tree, old: &Tree) {
 }
 
 /// Validates a map of labels.
-pub(crate) fn labels(labels: &Tree, path: &Path<'_>, out: &mut Vec<FieldError>) {
+pub(crate) fn labels(labels: &Tree, path: &Path<'_>, out: &mut FieldErrors) {
     for (key, value) in entries(labels, &[]) {
         out.extend(
             names::qualified_name(key)
@@ -219,7 +217,7 @@ pub(crate) fn labels(labels: &Tree, path: &Path<'_>, out: &mut Vec<FieldError>) 
 }
 
 /// Validates a map of annotations.
-pub(crate) fn annotations(annotations: &Tree, path: &Path<'_>, out: &mut Vec<FieldError>) {
+pub(crate) fn annotations(annotations: &Tree, path: &Path<'_>, out: &mut FieldErrors) {
     let mut size = 0;
     for (key, value) in entries(annotations, &[]) {
         out.extend(
@@ -234,10 +232,11 @@ pub(crate) fn annotations(annotations: &Tree, path: &Path<'_>, out: &mut Vec<Fie
     }
 }
 
-fn owners(meta: &Tree, out: &mut Vec<FieldError>) {
+fn owners(meta: &Tree, out: &mut FieldErrors) {
     let path = METADATA.child("ownerReferences");
     let owners = list(meta, &["ownerReferences"]);
     let mut controller: Option<String> = None;
+    let mut all_shown: Option<String> = None;
     for owner in owners {
         let api_version = text(owner, &["apiVersion"]);
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
@@ -263,15 +262,16 @@ fn owners(meta: &Tree, out: &mut Vec<FieldError>) {
         if flag(owner, &["controller"]) {
             let current = format!("{}/{}", text(owner, &["kind"]), text(owner, &["name"]));
             if let Some(first) = &controller {
-                let shown: Vec<String> = owners.iter().map(shown_owner).collect();
-                let detail = format!(
-                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {current}"
-                );
-                out.push(invalid_shown(
-                    path,
-                    &format!("[{}]", shown.join(",")),
-                    detail,
-                ));
+                let shown = all_shown.get_or_insert_with(|| {
+                    let shown: Vec<String> = owners.iter().map(shown_owner).collect();
+                    format!("[{}]", shown.join(","))
+                });
+                out.push_with(|| {
+                    let detail = format!(
+                        "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {current}"
+                    );
+                    invalid_shown(path, shown, detail)
+                });
             } else {
                 controller = Some(current);
             }
@@ -301,7 +301,7 @@ fn shown_owner(owner: &Tree) -> String {
     )
 }
 
-fn finalizers(meta: &Tree, out: &mut Vec<FieldError>) {
+fn finalizers(meta: &Tree, out: &mut FieldErrors) {
     let path = METADATA.child("finalizers");
     let all = list(meta, &["finalizers"]);
     for finalizer in all {
@@ -322,12 +322,16 @@ fn finalizers(meta: &Tree, out: &mut Vec<FieldError>) {
     }
 }
 
-fn no_new_finalizers(meta: &Tree, was: &Tree, out: &mut Vec<FieldError>) {
-    let before = list(was, &["finalizers"]);
+fn no_new_finalizers(meta: &Tree, was: &Tree, out: &mut FieldErrors) {
+    let before: HashSet<&str> = list(was, &["finalizers"])
+        .iter()
+        .filter_map(Tree::as_str)
+        .collect();
     let mut extra: Vec<String> = list(meta, &["finalizers"])
         .iter()
+        .filter_map(Tree::as_str)
         .filter(|finalizer| !before.contains(finalizer))
-        .filter_map(|finalizer| finalizer.as_str().map(kinds::status::quoted))
+        .map(kinds::status::quoted)
         .collect();
     extra.sort();
     if !extra.is_empty() {

@@ -3,7 +3,7 @@
 //! Every namespace has a label with its own name. The finalizer `kubernetes` in the spec keeps it
 //! until its content is deleted, and only the `finalize` subresource can change that list.
 
-use kinds::{Tree, names, status::FieldError};
+use kinds::{Tree, names, status::FieldErrors};
 
 use super::meta::invalid_text;
 use super::path::Path;
@@ -54,7 +54,7 @@ impl Strategy for Namespace {
         }
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
         finalizers(object, false)
     }
 
@@ -63,7 +63,7 @@ impl Strategy for Namespace {
         context: &StrategyContext<'_>,
         new: &Tree,
         _old: &Tree,
-    ) -> Vec<FieldError> {
+    ) -> FieldErrors {
         match context.subresource {
             "finalize" => finalizers(new, true),
             "status" => {
@@ -71,16 +71,16 @@ impl Strategy for Namespace {
                 let is_deleted = !at(new, &["metadata", "deletionTimestamp"]).is_null();
                 let expected = if is_deleted { "Terminating" } else { "Active" };
                 if phase == expected {
-                    return Vec::new();
+                    return FieldErrors::default();
                 }
                 let detail = if is_deleted {
                     "may only be 'Terminating' if `deletionTimestamp` is not empty"
                 } else {
                     "may only be 'Active' if `deletionTimestamp` is empty"
                 };
-                vec![invalid_text("status.Phase", phase, detail)]
+                FieldErrors::from(invalid_text("status.Phase", phase, detail))
             }
-            _ => Vec::new(),
+            _ => FieldErrors::default(),
         }
     }
 
@@ -103,9 +103,9 @@ impl Strategy for Namespace {
 
 /// Validates the finalizers of the spec. The path in a fault includes the index only if
 /// `with_index` is set, as upstream does for the `finalize` subresource.
-fn finalizers(object: &Tree, with_index: bool) -> Vec<FieldError> {
+fn finalizers(object: &Tree, with_index: bool) -> FieldErrors {
     let all = Path::root("spec.finalizers");
-    let mut out = Vec::new();
+    let mut out = FieldErrors::default();
     for (index, finalizer) in list(object, &["spec", "finalizers"]).iter().enumerate() {
         let name = finalizer.as_str().unwrap_or_default();
         let path = if with_index { all.index(index) } else { all };

@@ -6,7 +6,10 @@
 
 use std::net::IpAddr;
 
-use kinds::{Tree, names, status::FieldError};
+use kinds::{
+    Tree, names,
+    status::{FieldError, FieldErrors},
+};
 
 use super::checks::{Faults, port_number, port_number_or_name};
 use super::meta::invalid_text;
@@ -30,8 +33,8 @@ impl Strategy for Ingress {
         true
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         let annotation = at(object, &["metadata", "annotations", CLASS_ANNOTATION]);
         if !annotation.is_null() && !at(object, &["spec", "ingressClassName"]).is_null() {
             let path = format!("annotations.{CLASS_ANNOTATION}");
@@ -50,8 +53,8 @@ impl Strategy for Ingress {
         context: &StrategyContext<'_>,
         new: &Tree,
         _old: &Tree,
-    ) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    ) -> FieldErrors {
+        let mut out = FieldErrors::default();
         if context.subresource.is_empty() {
             ingress_spec(at(new, &["spec"]), &mut out);
         }
@@ -285,8 +288,8 @@ impl Strategy for NetworkPolicy {
         true
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         let spec = at(object, &["spec"]);
         selector::faults(
             at(spec, &["podSelector"]),
@@ -326,7 +329,7 @@ impl Strategy for NetworkPolicy {
         context: &StrategyContext<'_>,
         new: &Tree,
         _old: &Tree,
-    ) -> Vec<FieldError> {
+    ) -> FieldErrors {
         self.validate_create(context, new)
     }
 }

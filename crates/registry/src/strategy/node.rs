@@ -3,9 +3,12 @@
 //! Pod CIDRs and the provider ID can be set once and never change. Taints and `unschedulable` may
 //! change at any time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
-use kinds::{Tree, names, status::FieldError};
+use kinds::{
+    Tree, names,
+    status::{FieldError, FieldErrors},
+};
 
 use super::checks::Faults;
 use super::meta::invalid_text;
@@ -50,8 +53,8 @@ impl Strategy for Node {
         );
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         whole(object, &mut out);
         out
     }
@@ -61,8 +64,8 @@ impl Strategy for Node {
         context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    ) -> FieldErrors {
+        let mut out = FieldErrors::default();
         // Upstream validates the whole node and then the update, so it reports some faults twice.
         if context.subresource != "status" {
             whole(new, &mut out);
@@ -245,11 +248,10 @@ fn resources(object: &Tree, out: &mut Faults) {
 
 fn addresses(object: &Tree, out: &mut Faults) {
     let path = STATUS.child("addresses");
-    let mut seen: Vec<&Tree> = Vec::new();
+    let mut seen = HashSet::new();
     for (index, address) in list(object, &["status", "addresses"]).iter().enumerate() {
-        if seen.contains(&address) {
+        if !seen.insert(address.to_string()) {
             out.push(FieldError::duplicate(path.index(index), address));
         }
-        seen.push(address);
     }
 }

@@ -5,7 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use kinds::{Tree, names, status::FieldError};
+use kinds::{
+    Tree, names,
+    status::{FieldError, FieldErrors},
+};
 
 use super::checks::{Faults, at_most_all, nonnegative, number_or_percent, one_of, one_of_if_set};
 use super::meta::{invalid_shown, invalid_text};
@@ -64,8 +67,8 @@ impl Strategy for PodDisruptionBudget {
         }
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         spec(object, false, &mut out);
         out
     }
@@ -75,12 +78,12 @@ impl Strategy for PodDisruptionBudget {
         context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    ) -> FieldErrors {
+        let mut out = FieldErrors::default();
         if context.subresource == "status" {
             status(at(new, &["status"]), &mut out);
         } else {
-            let mut stored = Vec::new();
+            let mut stored = FieldErrors::default();
             selector::faults(
                 at(old, &["spec", "selector"]),
                 &Path::root("spec.selector"),

@@ -8,7 +8,10 @@
 mod resize;
 mod update;
 
-use kinds::{Tree, status::FieldError};
+use kinds::{
+    Tree,
+    status::{FieldError, FieldErrors},
+};
 
 use super::checks::Faults;
 use super::meta::invalid_text;
@@ -16,7 +19,7 @@ use super::path::Path;
 use super::{FieldNames, KindFacts, Strategy, StrategyContext, podspec};
 use crate::facts::PodFacts;
 use crate::references::MIRROR;
-use crate::tree::{at, carry, flag, int, list, put, take, text};
+use crate::tree::{at, by_text, carry, flag, int, list, put, take, text};
 
 pub(crate) struct Pod;
 
@@ -53,8 +56,8 @@ impl Strategy for Pod {
         }
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         metadata_and_spec(object, &mut out);
         if !list(object, &["spec", "ephemeralContainers"]).is_empty() {
             out.push(FieldError::forbidden(
@@ -85,8 +88,8 @@ impl Strategy for Pod {
         context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    ) -> FieldErrors {
+        let mut out = FieldErrors::default();
         match context.subresource {
             "status" => update::status(new, old, &mut out),
             "ephemeralcontainers" => {
@@ -202,11 +205,9 @@ fn prepare_status(new: &mut Tree, old: &Tree) {
     if int(new, &["status", "observedGeneration"]).unwrap_or_default() == 0 {
         carry(old, new, &["status", "observedGeneration"]);
     }
-    let before = list(old, &["status", "conditions"]);
+    let before = by_text(list(old, &["status", "conditions"]), "type");
     for condition in crate::tree::list_mut(new, &["status", "conditions"]) {
-        let was = before
-            .iter()
-            .find(|was| text(was, &["type"]) == text(condition, &["type"]));
+        let was = before.get(text(condition, &["type"])).copied();
         if int(condition, &["observedGeneration"]).unwrap_or_default() == 0
             && let Some(was) = was
         {

@@ -2,7 +2,10 @@
 //!
 //! Each rule has verbs and either resources or non-resource URLs. Only cluster roles may have URLs.
 
-use kinds::{Tree, names, status::FieldError};
+use kinds::{
+    Tree, names,
+    status::{FieldError, FieldErrors},
+};
 
 use super::checks::Faults;
 use super::meta::invalid_text;
@@ -20,7 +23,7 @@ impl Strategy for Role {
         names::path_segment(name)
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
         self.faults(object, false)
     }
 
@@ -29,14 +32,14 @@ impl Strategy for Role {
         _context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
+    ) -> FieldErrors {
         // A stored selector that an earlier version accepted must not block other changes.
         let lenient = selectors(old).iter().any(|selector| {
-            let mut strict = Vec::new();
+            let mut strict = FieldErrors::default();
             selector::faults(selector, &SELECTORS, false, &mut strict);
-            let mut lenient = Vec::new();
+            let mut lenient = FieldErrors::default();
             selector::faults(selector, &SELECTORS, true, &mut lenient);
-            strict.len() > lenient.len()
+            strict.total() > lenient.total()
         });
         self.faults(new, lenient)
     }
@@ -51,8 +54,8 @@ const SELECTORS: Path<'static> = Path::root("aggregationRule.clusterRoleSelector
 
 impl Role {
     /// Returns the faults of a role. `lenient` skips the values of selectors.
-    fn faults(&self, object: &Tree, lenient: bool) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn faults(&self, object: &Tree, lenient: bool) -> FieldErrors {
+        let mut out = FieldErrors::default();
         for (index, rule) in list(object, &["rules"]).iter().enumerate() {
             rule_faults(rule, self.is_namespaced, &RULES.index(index), &mut out);
         }
@@ -69,7 +72,7 @@ impl Role {
             let path = SELECTORS.index(index);
             selector::faults(one, &path, lenient, &mut out);
             // Upstream converts the selector as well, and reports the failure without its value.
-            let mut strict = Vec::new();
+            let mut strict = FieldErrors::default();
             selector::faults(one, &path, false, &mut strict);
             if !strict.is_empty() {
                 out.push(invalid_text(path, "null", "invalid label selector."));

@@ -2,7 +2,10 @@
 //!
 //! An absent selector matches nothing, an empty one matches everything.
 
-use kinds::{Tree, status::FieldError};
+use kinds::{
+    Tree,
+    status::{FieldError, FieldErrors},
+};
 
 use super::meta::{invalid_text, labels};
 use super::path::Path;
@@ -15,7 +18,7 @@ pub(crate) fn faults(
     selector: &Tree,
     path: &Path<'_>,
     lenient_values: bool,
-    out: &mut Vec<FieldError>,
+    out: &mut FieldErrors,
 ) {
     labels(
         at(selector, &["matchLabels"]),
@@ -28,12 +31,7 @@ pub(crate) fn faults(
     }
 }
 
-fn requirement(
-    expression: &Tree,
-    path: &Path<'_>,
-    lenient_values: bool,
-    out: &mut Vec<FieldError>,
-) {
+fn requirement(expression: &Tree, path: &Path<'_>, lenient_values: bool, out: &mut FieldErrors) {
     let values = list(expression, &["values"]);
     match text(expression, &["operator"]) {
         "In" | "NotIn" if values.is_empty() => {

@@ -10,14 +10,19 @@ mod addresses;
 
 use std::collections::BTreeSet;
 
-use kinds::{Tree, names, status::FieldError};
+use kinds::{
+    Tree, names,
+    status::{FieldError, FieldErrors},
+};
 
 use super::checks::{Faults, port_number, port_number_or_name, required_one_of, special_address};
 use super::meta::{self, invalid_text};
 use super::path::{Path, SPEC};
 use super::{FieldNames, KindFacts, Strategy, StrategyContext, node};
 use crate::facts::ServiceFacts;
-use crate::tree::{at, carry, ensure, fill, int, is_empty, list, list_mut, put, take, text};
+use crate::tree::{
+    at, by_text, carry, ensure, fill, int, is_empty, list, list_mut, put, take, text,
+};
 
 pub(crate) use addresses::is_headless;
 
@@ -102,9 +107,9 @@ impl Strategy for Service {
         }
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
         // Upstream allocates addresses before it validates and returns early when allocation fails.
-        let mut out = Vec::new();
+        let mut out = FieldErrors::default();
         addresses::faults(at(object, &["spec"]), &mut out);
         if out.is_empty() {
             service_faults(object, &mut out);
@@ -117,8 +122,8 @@ impl Strategy for Service {
         context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    ) -> FieldErrors {
+        let mut out = FieldErrors::default();
         if context.subresource == "status" {
             load_balancer_status(new, &mut out);
             return out;
@@ -190,10 +195,9 @@ fn keep_drawn(new: &mut Tree, old: &Tree) {
             .iter()
             .filter_map(|port| int(port, &["nodePort"]))
             .collect();
+        let by_name = by_text(list(was, &["ports"]), "name");
         for port in list_mut(new, &["spec", "ports"]) {
-            let before = list(was, &["ports"])
-                .iter()
-                .find(|before| text(before, &["name"]) == text(port, &["name"]));
+            let before = by_name.get(text(port, &["name"])).copied();
             let Some(number) = before
                 .and_then(|before| int(before, &["nodePort"]))
                 .filter(|number| *number != 0)

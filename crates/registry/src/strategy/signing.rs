@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use kinds::Tree;
-use kinds::status::FieldError;
+use kinds::status::FieldErrors;
 
 use super::{FieldNames, Strategy, StrategyContext};
 use crate::tree::{at, carry, fill, list, list_mut, text};
@@ -33,7 +33,7 @@ impl Strategy for SigningRequest {
         Vec::new()
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
         validate::faults(object, None)
     }
 
@@ -67,7 +67,7 @@ impl Strategy for SigningRequest {
         context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
+    ) -> FieldErrors {
         let mut faults = validate::faults(new, Some(old));
         faults.extend(validate::transition(context.subresource, new, old));
         faults

@@ -5,7 +5,10 @@
 
 use kinds::facts::Type;
 use kinds::tree::json;
-use kinds::{Tree, status::FieldError};
+use kinds::{
+    Tree,
+    status::{FieldError, FieldErrors},
+};
 
 use super::checks::{nonnegative, one_of_if_set};
 use super::meta::invalid_text;
@@ -33,8 +36,8 @@ impl Strategy for PersistentVolume {
         put(object, &["status"], json!({"phase": "Pending"}));
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         let spec = at(object, &["spec"]);
         claim::access_modes(spec, "", &SPEC, &mut out);
         let capacity = at(spec, &["capacity"]);
@@ -92,11 +95,11 @@ impl Strategy for StorageClass {
         fill(object, &["volumeBindingMode"], "Immediate");
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
         if text(object, &["provisioner"]).is_empty() {
-            vec![FieldError::required("provisioner", "")]
+            FieldErrors::from(FieldError::required("provisioner", ""))
         } else {
-            Vec::new()
+            FieldErrors::default()
         }
     }
 
@@ -105,8 +108,8 @@ impl Strategy for StorageClass {
         _context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    ) -> FieldErrors {
+        let mut out = FieldErrors::default();
         for field in [
             "parameters",
             "provisioner",
@@ -135,8 +138,8 @@ impl Strategy for HorizontalPodAutoscaler {
         fill(object, &["spec", "minReplicas"], 1);
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         let spec = at(object, &["spec"]);
         let (least, most) = (
             int(spec, &["minReplicas"]).unwrap_or(1),
@@ -178,9 +181,9 @@ impl Strategy for HorizontalPodAutoscaler {
         context: &StrategyContext<'_>,
         new: &Tree,
         _old: &Tree,
-    ) -> Vec<FieldError> {
+    ) -> FieldErrors {
         if context.subresource == "status" {
-            Vec::new()
+            FieldErrors::default()
         } else {
             self.validate_create(context, new)
         }
@@ -218,8 +221,8 @@ impl Strategy for WebhookConfiguration {
         !same_part(ty, &["webhooks"], new, old)
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         let hooks = Path::root("webhooks");
         for (index, hook) in list(object, &["webhooks"]).iter().enumerate() {
             let path = hooks.index(index);
@@ -263,7 +266,7 @@ impl Strategy for WebhookConfiguration {
         context: &StrategyContext<'_>,
         new: &Tree,
         _old: &Tree,
-    ) -> Vec<FieldError> {
+    ) -> FieldErrors {
         self.validate_create(context, new)
     }
 
@@ -275,7 +278,7 @@ impl Strategy for WebhookConfiguration {
 pub(crate) struct RuntimeClass;
 
 impl Strategy for RuntimeClass {
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
         let handler = text(object, &["handler"]);
         kinds::names::dns_label(handler)
             .into_iter()
@@ -288,12 +291,12 @@ impl Strategy for RuntimeClass {
         _context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
+    ) -> FieldErrors {
         let (now, before) = (text(new, &["handler"]), text(old, &["handler"]));
         if now == before {
-            Vec::new()
+            FieldErrors::default()
         } else {
-            vec![invalid_text("handler", now, "field is immutable")]
+            FieldErrors::from(invalid_text("handler", now, "field is immutable"))
         }
     }
 
@@ -325,8 +328,8 @@ impl Strategy for ApiService {
         }
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         let spec = at(object, &["spec"]);
         let expected = format!("{}.{}", text(spec, &["version"]), text(spec, &["group"]));
         let name = text(object, &["metadata", "name"]);

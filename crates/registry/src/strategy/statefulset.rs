@@ -4,7 +4,10 @@
 //! changes it, so that stored objects that predate a rule remain editable. Daemon sets count
 //! changes of their template in a deprecated annotation.
 
-use kinds::{Tree, names, status::FieldError};
+use kinds::{
+    Tree, names,
+    status::{FieldError, FieldErrors},
+};
 
 use super::checks::{Faults, at_most_all, nonnegative, number_or_percent};
 use super::deployment::{SCALE, is_zero, unsupported_strategy};
@@ -66,8 +69,8 @@ impl Strategy for StatefulSet {
         true
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         let spec = at(object, &["spec"]);
         stateful_spec(spec, true, true, &mut out);
         let service = text(spec, &["serviceName"]);
@@ -86,8 +89,8 @@ impl Strategy for StatefulSet {
         context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    ) -> FieldErrors {
+        let mut out = FieldErrors::default();
         if context.subresource == "status" {
             let counts = [
                 "replicas",
@@ -311,8 +314,8 @@ impl Strategy for DaemonSet {
         }
     }
 
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         daemon_spec(at(object, &["spec"]), &mut out);
         out
     }
@@ -322,8 +325,8 @@ impl Strategy for DaemonSet {
         context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    ) -> FieldErrors {
+        let mut out = FieldErrors::default();
         if context.subresource == "status" {
             let counts = [
                 "currentNumberScheduled",
@@ -410,8 +413,8 @@ fn daemon_strategy(strategy: &Tree, path: &Path<'_>, out: &mut Faults) {
 pub(crate) struct ControllerRevision;
 
 impl Strategy for ControllerRevision {
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
         if at(object, &["data"]).is_null() {
             out.push(FieldError::required("data", "data is mandatory"));
         }
@@ -430,7 +433,7 @@ impl Strategy for ControllerRevision {
         context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
-    ) -> Vec<FieldError> {
+    ) -> FieldErrors {
         let mut out = self.validate_create(context, new);
         if at(new, &["data"]) != at(old, &["data"]) {
             out.push(FieldError::invalid(

@@ -12,6 +12,7 @@ mod objects;
 mod observe;
 mod resize;
 mod scale;
+mod sizes;
 mod tokens;
 mod watches;
 mod world;

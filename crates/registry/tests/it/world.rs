@@ -63,6 +63,17 @@ impl World {
         verb: Verb,
     ) -> Result<Reply, Refusal> {
         let (group, version) = group_of(plural);
+        self.call_of(group, version, plural, path, verb).await
+    }
+
+    async fn call_of(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+        path: &str,
+        verb: Verb,
+    ) -> Result<Reply, Refusal> {
         let mut parts = path.split('/').map(str::to_owned);
         let mut part = || parts.next().unwrap_or_default();
         let (namespace, name, subresource) = (part(), part(), part());
@@ -95,25 +106,12 @@ impl World {
     }
 
     pub(crate) async fn ask(&self, plural: &str, path: &str, verb: Verb) -> Answer {
-        Ok(match self.call(plural, path, verb).await? {
-            Reply::Object { code, json, .. } => (code, parse(&json)),
-            Reply::Status { code, status, .. } => {
-                (code, serde_json::to_value(&status).expect("serializes"))
-            }
-            Reply::List {
-                items,
-                metadata,
-                kind,
-                ..
-            } => {
-                let items: Vec<Value> = items.iter().map(parse).collect();
-                (
-                    200,
-                    json!({"kind": kind, "metadata": metadata, "items": items}),
-                )
-            }
-            Reply::Watch(_) => panic!("a watch is not an answer"),
-        })
+        answered(self.call(plural, path, verb).await)
+    }
+
+    /// Makes a request for a kind of another group, in its version v1.
+    pub(crate) async fn ask_of(&self, group: &str, plural: &str, path: &str, verb: Verb) -> Answer {
+        answered(self.call_of(group, "v1", plural, path, verb).await)
     }
 
     pub(crate) async fn create(&self, plural: &str, path: &str, body: Value) -> Value {
@@ -263,6 +261,29 @@ impl World {
         self.try_create("pods", &format!("shop/{name}/eviction"), body)
             .await
     }
+}
+
+/// Returns the code and the body of an answer.
+fn answered(reply: Result<Reply, Refusal>) -> Answer {
+    Ok(match reply? {
+        Reply::Object { code, json, .. } => (code, parse(&json)),
+        Reply::Status { code, status, .. } => {
+            (code, serde_json::to_value(&status).expect("serializes"))
+        }
+        Reply::List {
+            items,
+            metadata,
+            kind,
+            ..
+        } => {
+            let items: Vec<Value> = items.iter().map(parse).collect();
+            (
+                200,
+                json!({"kind": kind, "metadata": metadata, "items": items}),
+            )
+        }
+        Reply::Watch(_) => panic!("a watch is not an answer"),
+    })
 }
 
 fn group_of(plural: &str) -> (&'static str, &'static str) {

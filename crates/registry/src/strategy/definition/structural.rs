@@ -4,6 +4,8 @@
 //! `oneOf`, `not`) only restrict what is specified outside of them, and defaults match their
 //! schema.
 
+use std::collections::BTreeSet;
+
 use kinds::Tree;
 use kinds::status::FieldError;
 
@@ -246,14 +248,14 @@ fn check_default(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
         ));
         return;
     }
-    for fault in schema::validate(default, None, &compiled) {
+    faults.extend(schema::validate(default, None, &compiled).map(|fault| {
         let field = if fault.field.is_empty() {
             here.to_string()
         } else {
             format!("{here}.{}", fault.field)
         };
-        faults.push(FieldError { field, ..fault });
-    }
+        FieldError { field, ..fault }
+    }));
 }
 
 fn check_list(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
@@ -287,7 +289,7 @@ fn check_list(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
         ));
     }
     let here = path.child(KEYS);
-    let required: Vec<&str> = list(schema, &["items", "required"])
+    let required: BTreeSet<&str> = list(schema, &["items", "required"])
         .iter()
         .filter_map(Tree::as_str)
         .collect();
@@ -299,7 +301,7 @@ fn check_list(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
                 key,
                 "must be a property of the array items",
             ));
-        } else if !required.contains(&key) && at(known, &["default"]).is_null() {
+        } else if !required.contains(key) && at(known, &["default"]).is_null() {
             let items = path.child("items");
             let properties = items.child("properties");
             let why = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property";

@@ -55,12 +55,23 @@ pub(super) fn failure(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     if rules.len() > RULES_LIMIT {
         out.push(too_many(&path, rules.len(), RULES_LIMIT));
     }
+    let containers: BTreeSet<&str> = ["containers", "initContainers"]
+        .iter()
+        .flat_map(|kind| list(spec, &["template", "spec", kind]))
+        .map(|container| text(container, &["name"]))
+        .collect();
     for (index, rule) in rules.iter().enumerate() {
-        failure_rule(rule, spec, &path.index(index), out);
+        failure_rule(rule, spec, &containers, &path.index(index), out);
     }
 }
 
-fn failure_rule(rule: &Tree, spec: &Tree, path: &Path<'_>, out: &mut Faults) {
+fn failure_rule(
+    rule: &Tree,
+    spec: &Tree,
+    containers: &BTreeSet<&str>,
+    path: &Path<'_>,
+    out: &mut Faults,
+) {
     let action = text(rule, &["action"]);
     if action == "FailIndex" {
         if at(spec, &["backoffLimitPerIndex"]).is_null() {
@@ -75,7 +86,7 @@ fn failure_rule(rule: &Tree, spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
     let (codes, conditions) = (at(rule, &["onExitCodes"]), list(rule, &["onPodConditions"]));
     if codes.is_object() {
-        exit_codes(codes, spec, &path.child("onExitCodes"), out);
+        exit_codes(codes, containers, &path.child("onExitCodes"), out);
     }
     let at_conditions = path.child("onPodConditions");
     if conditions.len() > CONDITIONS_LIMIT {
@@ -109,19 +120,14 @@ fn failure_rule(rule: &Tree, spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-fn exit_codes(codes: &Tree, spec: &Tree, path: &Path<'_>, out: &mut Faults) {
+fn exit_codes(codes: &Tree, containers: &BTreeSet<&str>, path: &Path<'_>, out: &mut Faults) {
     let operator = text(codes, &["operator"]);
     word(operator, &OPERATORS, &path.child("operator"), out);
-    if let Some(name) = at(codes, &["containerName"]).as_str() {
-        let has = |kind: &str| {
-            list(spec, &["template", "spec", kind])
-                .iter()
-                .any(|container| text(container, &["name"]) == name)
-        };
-        if !has("containers") && !has("initContainers") {
-            let detail = "must be one of the container or initContainer names in the pod template";
-            out.push(invalid_text(path.child("containerName"), name, detail));
-        }
+    if let Some(name) = at(codes, &["containerName"]).as_str()
+        && !containers.contains(name)
+    {
+        let detail = "must be one of the container or initContainer names in the pod template";
+        out.push(invalid_text(path.child("containerName"), name, detail));
     }
     let values = list(codes, &["values"]);
     let at_values = path.child("values");

@@ -67,7 +67,7 @@ pub(super) fn faults(new: &Tree, old: &Tree, out: &mut Faults) {
             .then_some("windows pods cannot be resized")
     };
     if let Some(detail) = whole {
-        *out = vec![FieldError::forbidden("", detail)];
+        *out = FieldError::forbidden("", detail).into();
         return;
     }
     class(new, old, out);

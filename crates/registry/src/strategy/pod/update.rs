@@ -4,13 +4,15 @@
 //! deadline and removed scheduling gates. A pod with scheduling gates also accepts a narrower node
 //! selector and node affinity.
 
+use std::collections::BTreeSet;
+
 use kinds::{Tree, names, status::FieldError};
 
 use crate::strategy::checks::{Faults, NOT_AN_IP, is_ip};
 use crate::strategy::meta::{invalid_shown, invalid_text};
 use crate::strategy::path::Path;
 use crate::strategy::{podspec, same};
-use crate::tree::{at, carry, entries, int, list, take, text};
+use crate::tree::{at, by_text, carry, entries, int, list, take, text};
 
 const SPEC: Path<'static> = Path::root("spec");
 const POD_SPEC: &str = "io.k8s.api.core.v1.PodSpec";
@@ -144,26 +146,13 @@ fn deadline(spec: &Tree, was: &Tree, out: &mut Faults) -> bool {
 }
 
 fn only_added_tolerations(spec: &Tree, was: &Tree, out: &mut Faults) {
-    let without_seconds = |toleration: &Tree| {
-        let mut bare = toleration.clone();
-        take(&mut bare, &["tolerationSeconds"]);
-        bare
+    // The members of a toleration, of which an absent one equals an empty one.
+    let identity = |toleration: &Tree| {
+        ["key", "operator", "value", "effect"].map(|member| text(toleration, &[member]).to_owned())
     };
-    let now: Vec<Tree> = list(spec, &["tolerations"])
-        .iter()
-        .map(without_seconds)
-        .collect();
+    let now: BTreeSet<_> = list(spec, &["tolerations"]).iter().map(identity).collect();
     let path = SPEC.child("tolerations");
-    let kept = |before: &Tree| {
-        now.iter().any(|toleration| {
-            same(
-                "io.k8s.api.core.v1.Toleration",
-                &[],
-                toleration,
-                &without_seconds(before),
-            )
-        })
-    };
+    let kept = |before: &Tree| now.contains(&identity(before));
     if !list(was, &["tolerations"]).iter().all(kept) {
         out.push(FieldError::forbidden(
             path,
@@ -175,14 +164,14 @@ fn only_added_tolerations(spec: &Tree, was: &Tree, out: &mut Faults) {
 }
 
 fn only_removed_gates(spec: &Tree, was: &Tree, out: &mut Faults) {
-    let before: Vec<&str> = list(was, &["schedulingGates"])
+    let before: BTreeSet<&str> = list(was, &["schedulingGates"])
         .iter()
         .map(|gate| text(gate, &["name"]))
         .collect();
     let path = SPEC.child("schedulingGates");
     for (index, gate) in list(spec, &["schedulingGates"]).iter().enumerate() {
         let name = text(gate, &["name"]);
-        if !before.contains(&name) {
+        if !before.contains(name) {
             let detail =
                 format!("only deletion is allowed, but found new scheduling gate '{name}'");
             out.push(FieldError::forbidden(
@@ -244,9 +233,10 @@ fn keeps_node_terms(spec: &Tree, was: &Tree) -> bool {
     let (now, before) = (list(spec, &TERMS), list(was, &TERMS));
     let holds_all = |term: &Tree, old: &Tree| {
         ["matchExpressions", "matchFields"].iter().all(|kind| {
+            let parts: BTreeSet<String> = list(term, &[kind]).iter().map(Tree::to_string).collect();
             list(old, &[kind])
                 .iter()
-                .all(|part| list(term, &[kind]).contains(part))
+                .all(|part| parts.contains(&part.to_string()))
         })
     };
     before.is_empty()
@@ -385,20 +375,20 @@ fn transitions(new: &Tree, old: &Tree, field: &str, path: &Path<'_>, out: &mut F
     if policy == "Always" {
         return;
     }
+    let restarting: BTreeSet<&str> = ["initContainers", "containers"]
+        .iter()
+        .flat_map(|kind| list(old, &["spec", kind]))
+        .filter(|container| !text(container, &["restartPolicy"]).is_empty())
+        .map(|container| text(container, &["name"]))
+        .collect();
+    let by_name = by_text(list(new, &["status", field]), "name");
     for (index, before) in list(old, &["status", field]).iter().enumerate() {
         let name = text(before, &["name"]);
-        let lists = ["initContainers", "containers"]
-            .iter()
-            .flat_map(|kind| list(old, &["spec", kind]));
-        let restarts_itself = lists.into_iter().any(|container| {
-            text(container, &["name"]) == name && !text(container, &["restartPolicy"]).is_empty()
-        });
+        let restarts_itself = restarting.contains(name);
         let ended = at(before, &["state", "terminated"]);
         let is_final = ended.is_object()
             && (policy == "Never" || int(ended, &["exitCode"]).unwrap_or_default() == 0);
-        let now = list(new, &["status", field])
-            .iter()
-            .find(|now| text(now, &["name"]) == name);
+        let now = by_name.get(name).copied();
         let comes_back = now.is_some_and(|now| !at(now, &["state", "terminated"]).is_object());
         if is_final && comes_back && !restarts_itself {
             out.push(FieldError::forbidden(
@@ -412,21 +402,15 @@ fn transitions(new: &Tree, old: &Tree, field: &str, path: &Path<'_>, out: &mut F
 /// Validates an update of the ephemeral containers, which can be added but not changed or removed.
 pub(super) fn ephemeral_containers(new: &Tree, old: &Tree, out: &mut Faults) {
     if !at(old, &["metadata", "annotations", super::MIRROR]).is_null() {
-        out.clear();
-        out.push(FieldError::forbidden(
-            "",
-            "static pods do not support ephemeral containers",
-        ));
+        let detail = "static pods do not support ephemeral containers";
+        *out = FieldError::forbidden("", detail).into();
         return;
     }
     let path = SPEC.child("ephemeralContainers");
-    let now = list(new, &["spec", "ephemeralContainers"]);
+    let now = by_text(list(new, &["spec", "ephemeralContainers"]), "name");
     for before in list(old, &["spec", "ephemeralContainers"]) {
         let name = text(before, &["name"]);
-        match now
-            .iter()
-            .find(|container| text(container, &["name"]) == name)
-        {
+        match now.get(name).copied() {
             None => out.push(FieldError::forbidden(
                 path,
                 format!("existing ephemeral containers {name:?} may not be removed\n"),

@@ -3,7 +3,7 @@
 //!
 //! Required terms filter nodes. Preferred terms carry a weight from 1 to 100.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use kinds::{Tree, status::FieldError};
 
@@ -246,17 +246,27 @@ fn node_requirement(expression: &Tree, judges_values: bool, path: &Path<'_>, out
 /// Validates topology spread constraints.
 pub(super) fn spread(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let constraints = list(spec, &["topologySpreadConstraints"]);
+    let mut rest: HashMap<(&str, &str), usize> = HashMap::new();
+    for constraint in constraints {
+        *rest.entry(spread_identity(constraint)).or_default() += 1;
+    }
     for (index, constraint) in constraints.iter().enumerate() {
-        spread_constraint(
-            constraint,
-            &constraints[index + 1..],
-            &path.index(index),
-            out,
-        );
+        // A duplicate is reported at the first of both.
+        let same = rest.entry(spread_identity(constraint)).or_default();
+        *same -= 1;
+        let is_repeated = *same > 0;
+        spread_constraint(constraint, is_repeated, &path.index(index), out);
     }
 }
 
-fn spread_constraint(constraint: &Tree, rest: &[Tree], path: &Path<'_>, out: &mut Faults) {
+fn spread_identity(constraint: &Tree) -> (&str, &str) {
+    (
+        text(constraint, &["topologyKey"]),
+        text(constraint, &["whenUnsatisfiable"]),
+    )
+}
+
+fn spread_constraint(constraint: &Tree, is_repeated: bool, path: &Path<'_>, out: &mut Faults) {
     let skew = int(constraint, &["maxSkew"]).unwrap_or_default();
     if skew <= 0 {
         out.push(FieldError::invalid(
@@ -265,10 +275,7 @@ fn spread_constraint(constraint: &Tree, rest: &[Tree], path: &Path<'_>, out: &mu
             "must be greater than zero",
         ));
     }
-    let (key, action) = (
-        text(constraint, &["topologyKey"]),
-        text(constraint, &["whenUnsatisfiable"]),
-    );
+    let (key, action) = spread_identity(constraint);
     if key.is_empty() {
         out.push(FieldError::required(
             path.child("topologyKey"),
@@ -282,9 +289,7 @@ fn spread_constraint(constraint: &Tree, rest: &[Tree], path: &Path<'_>, out: &mu
         path,
         out,
     );
-    if rest.iter().any(|other| {
-        text(other, &["topologyKey"]) == key && text(other, &["whenUnsatisfiable"]) == action
-    }) {
+    if is_repeated {
         let pair = Tree::from(format!("{{{key}, {action}}}"));
         out.push(FieldError::duplicate(
             path.child("{topologyKey, whenUnsatisfiable}"),

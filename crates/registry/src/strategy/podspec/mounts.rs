@@ -20,7 +20,8 @@ const RECURSIONS: [&str; 3] = ["Disabled", "Enabled", "IfPossible"];
 /// Validates volume mounts. Upstream reports some faults at the list instead of the item.
 pub(super) fn mounts(container: &Tree, volumes: &Volumes<'_>, all: &Path<'_>, out: &mut Faults) {
     let mut points = BTreeSet::new();
-    let devices = list(container, &["volumeDevices"]);
+    let device_names = texts(container, "volumeDevices", "name");
+    let device_paths = texts(container, "volumeDevices", "devicePath");
     for (index, mount) in list(container, &["volumeMounts"]).iter().enumerate() {
         let path = all.index(index);
         let (name, point) = (text(mount, &["name"]), text(mount, &["mountPath"]));
@@ -40,17 +41,14 @@ pub(super) fn mounts(container: &Tree, volumes: &Volumes<'_>, all: &Path<'_>, ou
                 "must be unique",
             ));
         }
-        if devices.iter().any(|device| text(device, &["name"]) == name) {
+        if device_names.contains(name) {
             out.push(invalid_text(
                 path.child("name"),
                 name,
                 "must not already exist in volumeDevices",
             ));
         }
-        if devices
-            .iter()
-            .any(|device| text(device, &["devicePath"]) == point)
-        {
+        if device_paths.contains(point) {
             out.push(invalid_text(
                 path.child("mountPath"),
                 point,
@@ -70,6 +68,14 @@ pub(super) fn mounts(container: &Tree, volumes: &Volumes<'_>, all: &Path<'_>, ou
         propagation(mount, container, all, out);
         recursion(mount, all, out);
     }
+}
+
+/// Returns a member of all items of a list.
+fn texts<'a>(container: &'a Tree, member: &str, of_item: &str) -> BTreeSet<&'a str> {
+    list(container, &[member])
+        .iter()
+        .map(|item| text(item, &[of_item]))
+        .collect()
 }
 
 fn propagation(mount: &Tree, container: &Tree, all: &Path<'_>, out: &mut Faults) {
@@ -115,7 +121,8 @@ fn recursion(mount: &Tree, all: &Path<'_>, out: &mut Faults) {
 /// Validates volumes that are attached as block devices.
 pub(super) fn devices(container: &Tree, volumes: &Volumes<'_>, all: &Path<'_>, out: &mut Faults) {
     let (mut names, mut paths) = (BTreeSet::new(), BTreeSet::new());
-    let mounts = list(container, &["volumeMounts"]);
+    let mount_names = texts(container, "volumeMounts", "name");
+    let mount_paths = texts(container, "volumeMounts", "mountPath");
     for (index, device) in list(container, &["volumeDevices"]).iter().enumerate() {
         let path = all.index(index);
         let (name, device_path) = (text(device, &["name"]), text(device, &["devicePath"]));
@@ -140,7 +147,7 @@ pub(super) fn devices(container: &Tree, volumes: &Volumes<'_>, all: &Path<'_>, o
                 "must be unique",
             ));
         }
-        let mut climbing = Vec::new();
+        let mut climbing = Faults::default();
         no_climbing(device_path, &path, &mut climbing);
         if climbing.is_empty() {
             paths.insert(device_path);
@@ -151,17 +158,14 @@ pub(super) fn devices(container: &Tree, volumes: &Volumes<'_>, all: &Path<'_>, o
                 "can not contain backsteps ('..')",
             ));
         }
-        if mounts.iter().any(|mount| text(mount, &["name"]) == name) {
+        if mount_names.contains(name) {
             out.push(invalid_text(
                 path.child("name"),
                 name,
                 "must not already exist in volumeMounts",
             ));
         }
-        if mounts
-            .iter()
-            .any(|mount| text(mount, &["mountPath"]) == device_path)
-        {
+        if mount_paths.contains(device_path) {
             out.push(invalid_text(
                 path.child("devicePath"),
                 device_path,

@@ -79,11 +79,11 @@ pub(super) fn container(container: &Tree, spec: &Tree, path: &Path<'_>, out: &mu
 
 /// Validates that each claim of a container refers to a claim of its pod.
 fn claims(container: &Tree, spec: &Tree, path: &Path<'_>, out: &mut Faults) {
-    let mut known: Vec<&str> = list(spec, &["resourceClaims"])
+    let mut sorted: Vec<&str> = list(spec, &["resourceClaims"])
         .iter()
         .map(|claim| text(claim, &["name"]))
         .collect();
-    known.sort_unstable();
+    sorted.sort_unstable();
     let mut seen = std::collections::BTreeSet::new();
     for (index, claim) in list(container, &["resources", "claims"]).iter().enumerate() {
         let name = text(claim, &["name"]);
@@ -94,18 +94,20 @@ fn claims(container: &Tree, spec: &Tree, path: &Path<'_>, out: &mut Faults) {
         if !seen.insert(name) {
             out.push(FieldError::duplicate(path.index(index), &Tree::from(name)));
         }
-        if !known.contains(&name) {
-            let list = if known.is_empty() {
-                " which is empty".to_owned()
-            } else {
-                format!(": {}", known.join(", "))
-            };
-            let fault = FieldError::not_found(path.index(index), &Tree::from(name));
-            let body = format!(
-                "{}: must be one of the names in pod.spec.resourceClaims{list}",
-                fault.body
-            );
-            out.push(FieldError { body, ..fault });
+        if sorted.binary_search(&name).is_err() {
+            out.push_with(|| {
+                let list = if sorted.is_empty() {
+                    " which is empty".to_owned()
+                } else {
+                    format!(": {}", sorted.join(", "))
+                };
+                let fault = FieldError::not_found(path.index(index), &Tree::from(name));
+                let body = format!(
+                    "{}: must be one of the names in pod.spec.resourceClaims{list}",
+                    fault.body
+                );
+                FieldError { body, ..fault }
+            });
         }
     }
 }

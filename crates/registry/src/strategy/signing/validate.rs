@@ -53,7 +53,7 @@ const CONDITIONS: Path<'static> = Path::root("status.conditions");
 
 /// Returns the faults of a request; `old` is the stored one, if any.
 pub(super) fn faults(new: &Tree, old: Option<&Tree>) -> Faults {
-    let mut out = Vec::new();
+    let mut out = Faults::default();
     let request = SPEC.child("request");
     if let Err(fault) = pem::check_request(new) {
         out.push(invalid_text(

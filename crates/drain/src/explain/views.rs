@@ -1,0 +1,102 @@
+//! What the explanations of several pods share: the arithmetic of each budget, the pods that leave a
+//! node together, and the volumes of claims. Each is computed once, so that explaining a node costs
+//! in proportion to its pods.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+
+use super::{Evidence, Problem, Remedy, budgets, remedies};
+use crate::budget::{self, BudgetCount};
+use crate::cluster::ClusterSnapshot;
+use crate::pods;
+
+/// A budget with everything that explanations say about it.
+pub(super) struct BudgetView<'a> {
+    pub(super) count: BudgetCount<'a>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) evidence: Vec<Evidence>,
+    pub(super) remedies: Vec<Remedy>,
+}
+
+/// The shared parts of explanations over one snapshot.
+pub(super) struct ExplainViews<'a> {
+    snapshot: &'a ClusterSnapshot,
+    /// By the address of the budget in the snapshot.
+    budgets: RefCell<HashMap<usize, Rc<BudgetView<'a>>>>,
+    leaving: RefCell<HashMap<&'a str, Rc<Vec<&'a Pod>>>>,
+    /// The volumes that claims are bound to, by namespace and name of the claim.
+    volumes: HashMap<(&'a str, &'a str), &'a PersistentVolume>,
+}
+
+impl<'a> ExplainViews<'a> {
+    pub(super) fn new(snapshot: &'a ClusterSnapshot) -> Self {
+        let by_name: HashMap<&str, &PersistentVolume> = snapshot
+            .volumes
+            .iter()
+            .filter_map(|volume| Some((volume.metadata.name.as_deref()?, volume)))
+            .collect();
+        let bound = snapshot.claims.iter().filter_map(|claim| {
+            let volume = claim.spec.as_ref()?.volume_name.as_deref()?;
+            let place = (
+                claim.metadata.namespace.as_deref()?,
+                claim.metadata.name.as_deref()?,
+            );
+            Some((place, *by_name.get(volume)?))
+        });
+        Self {
+            snapshot,
+            budgets: RefCell::default(),
+            leaving: RefCell::default(),
+            volumes: bound.collect(),
+        }
+    }
+
+    /// Returns what is said about a budget of the snapshot.
+    pub(super) fn budget(&self, found: &'a PodDisruptionBudget) -> Rc<BudgetView<'a>> {
+        let address = std::ptr::from_ref(found).addr();
+        if let Some(known) = self.budgets.borrow().get(&address) {
+            return Rc::clone(known);
+        }
+        let count = budget::count(self.snapshot, found);
+        let problems = budgets::problems(self.snapshot, &count);
+        let view = Rc::new(BudgetView {
+            evidence: budgets::evidence(self.snapshot, &count),
+            remedies: remedies::of_budget(self.snapshot, &count, &problems),
+            problems,
+            count,
+        });
+        self.budgets.borrow_mut().insert(address, Rc::clone(&view));
+        view
+    }
+
+    /// Returns the pods that a drain of the node evicts.
+    pub(super) fn leaving(&self, node: &'a str) -> Rc<Vec<&'a Pod>> {
+        let mut leaving = self.leaving.borrow_mut();
+        let found = leaving
+            .entry(node)
+            .or_insert_with(|| Rc::new(self.snapshot.pods_leaving(node)));
+        Rc::clone(found)
+    }
+
+    /// Returns the volumes that the pod's claims are bound to, each with the name of its claim.
+    pub(super) fn volumes_of(&self, pod: &'a Pod) -> Vec<(&'a str, &'a PersistentVolume)> {
+        pods::volumes(pod)
+            .filter_map(|volume| volume.persistent_volume_claim.as_ref())
+            .map(|source| source.claim_name.as_str())
+            .filter_map(|name| Some((name, *self.volumes.get(&(pods::namespace(pod), name))?)))
+            .collect()
+    }
+
+    /// Returns the names of the volumes that the pods of a node use.
+    pub(super) fn used_on(&self, node: &'a str) -> HashSet<&'a str> {
+        self.snapshot
+            .pods_on(node)
+            .flat_map(|pod| self.volumes_of(pod))
+            .filter_map(|(_, volume)| volume.metadata.name.as_deref())
+            .collect()
+    }
+}
