@@ -38,6 +38,7 @@
 mod config;
 mod error;
 mod logs;
+mod memory;
 mod run;
 
 pub use config::{ClusterConfig, Listen, Storage};

@@ -20,6 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::config::{ClusterConfig, Listen, Storage};
 use crate::error::ClusterError;
 use crate::logs::SimulatedLogs;
+use crate::memory::CacheSizes;
 
 /// A running cluster.
 ///
@@ -329,6 +330,7 @@ fn build_api(
     controllers_run: &Arc<AtomicBool>,
 ) -> Result<(Registry, Server), ClusterError> {
     let (clock, entropy) = (&config.clock, &config.entropy);
+    let caches = CacheSizes::of_machine();
     let accounts =
         ServiceAccountTokens::from_pem(&certs.accounts_key, clock.clone(), entropy.clone())
             .map_err(|error| ClusterError::AccountKey(Box::new(error)))?;
@@ -338,6 +340,7 @@ fn build_api(
         components: components(config, controllers_run),
         budget_warnings: config.budget_warnings,
         refusal_events: config.refusal_events,
+        converted_bytes: caches.converted_bytes,
         ..registry::Options::default()
     };
     let registry = Registry::new(store, clock.clone(), entropy.clone(), options);
@@ -347,6 +350,7 @@ fn build_api(
             tokens: config.tokens.clone(),
             accounts: Some(accounts),
             anonymous: true,
+            encodings_bytes: caches.encodings_bytes,
             clock: clock.clone(),
             entropy: entropy.clone(),
         },

@@ -10,6 +10,7 @@ mod demo;
 mod drain;
 mod error;
 mod explain;
+mod files;
 mod gates;
 mod lint;
 mod manual;

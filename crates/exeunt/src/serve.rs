@@ -7,12 +7,14 @@ use cluster::{Cluster, ClusterConfig, Listen, NodeOptions, Storage, TokenFile};
 
 use crate::cli::{ServeArgs, StoreKind};
 use crate::error::CliError;
+use crate::files;
 use crate::gates;
 use crate::signals::Signals;
 use crate::terminal::{print_line, print_message};
 
 /// Runs the control plane.
 pub(crate) async fn run(arguments: &ServeArgs) -> Result<(), CliError> {
+    files::raise_limit();
     let cluster = Cluster::start(config(arguments)?).await?;
     let mut signals = Signals::listen()?;
     if let (Some(url), Some(kubeconfig)) = (cluster.url(), cluster.kubeconfig()) {

@@ -55,6 +55,7 @@ impl InProcess {
             tokens: TokenFile::default(),
             accounts: None,
             anonymous: false,
+            encodings_bytes: 256 * 1024 * 1024,
             clock: clock.clone(),
             entropy,
         };

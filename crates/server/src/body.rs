@@ -13,19 +13,31 @@ use flate2::{Compression, write::GzEncoder};
 use futures::Stream;
 use http_body::{Frame, SizeHint};
 
+use crate::connection::{HeldBytes, RequestGuard};
+
 /// Size of the chunks of lists and watches: large enough for full TLS records and HTTP/2 frames,
 /// small enough that thousands of slow clients cost little memory.
 pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 
+/// What a gzip stream takes: its window, its tables and the bytes that wait for a block.
+const GZIP_BYTES: usize = 256 * 1024;
+
 /// A response body.
 pub struct Body {
     source: Source,
+    /// Counts the response until it has been handed over; `None` before the service has.
+    counted: Option<RequestGuard>,
+    /// Counts what the source holds beside the bytes of stored objects.
+    held: Option<HeldBytes>,
 }
 
 enum Source {
     Empty,
+    /// Bytes that are sent in pieces of [`CHUNK_BYTES`]: what is handed over at once is out of the
+    /// hands of this module, however slowly the client reads.
     Whole(Bytes),
     Joined(Joined),
+    Rendered(Rendered),
     Stream(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
     Gzip(Box<Gzip>),
 }
@@ -39,6 +51,19 @@ struct Joined {
     tail: &'static [u8],
     left: u64,
 }
+
+/// A head, items that are rendered when they are sent, and a tail.
+struct Rendered {
+    head: Bytes,
+    items: std::vec::IntoIter<Bytes>,
+    render: RenderItem,
+    first: bool,
+    tail: Bytes,
+    is_over: bool,
+}
+
+/// Appends an item to a chunk. The last argument is true for the first item.
+pub(crate) type RenderItem = Box<dyn FnMut(&Bytes, &mut Vec<u8>, bool) + Send>;
 
 /// What precedes each item of a list.
 #[derive(Clone, Copy, Debug)]
@@ -81,27 +106,39 @@ struct Gzip {
 }
 
 impl Body {
+    fn of(source: Source) -> Self {
+        Self {
+            source,
+            counted: None,
+            held: None,
+        }
+    }
+
+    /// Counts the response, and what it holds, until it is handed over.
+    pub(crate) fn counted(mut self, request: RequestGuard) -> Self {
+        if let Source::Whole(bytes) = &mut self.source {
+            *bytes = request.count(std::mem::take(bytes));
+        }
+        self.held = request.hold(self.source.own_bytes());
+        self.counted = Some(request);
+        self
+    }
+
     /// Returns a body without bytes.
     #[must_use]
     pub fn empty() -> Self {
-        Self {
-            source: Source::Empty,
-        }
+        Self::of(Source::Empty)
     }
 
     /// Returns a body of these bytes.
     #[must_use]
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
-        Self {
-            source: Source::Whole(bytes.into()),
-        }
+        Self::of(Source::Whole(bytes.into()))
     }
 
     /// Returns a body of frames as they come, of unknown length.
     pub(crate) fn stream(frames: impl Stream<Item = Bytes> + Send + 'static) -> Self {
-        Self {
-            source: Source::Stream(Box::pin(frames)),
-        }
+        Self::of(Source::Stream(Box::pin(frames)))
     }
 
     /// Returns a body of `head`, the items, each preceded by `separator`, and `tail`.
@@ -113,27 +150,46 @@ impl Body {
     ) -> Self {
         let bytes: usize = items.iter().map(Bytes::len).sum();
         let left = (head.len() + bytes + separator.length(&items) + tail.len()) as u64;
-        Self {
-            source: Source::Joined(Joined {
-                head,
-                separator,
-                items: items.into_iter(),
-                first: true,
-                tail,
-                left,
-            }),
+        Self::of(Source::Joined(Joined {
+            head,
+            separator,
+            items: items.into_iter(),
+            first: true,
+            tail,
+            left,
+        }))
+    }
+
+    /// Returns a body of `head`, the items as `render` appends them, and `tail`. A short list is
+    /// rendered at once, so that its length is announced.
+    pub(crate) fn rendered(
+        head: Bytes,
+        items: Vec<Bytes>,
+        render: RenderItem,
+        tail: impl Into<Bytes>,
+    ) -> Self {
+        let is_short = items.iter().map(Bytes::len).sum::<usize>() <= CHUNK_BYTES;
+        let mut rendered = Rendered {
+            head,
+            items: items.into_iter(),
+            render,
+            first: true,
+            tail: tail.into(),
+            is_over: false,
+        };
+        if is_short {
+            return Self::whole(rendered.next_chunk(usize::MAX).unwrap_or_default());
         }
+        Self::of(Source::Rendered(rendered))
     }
 
     /// Returns this body compressed with gzip while it is sent.
     pub(crate) fn gzip(self) -> Self {
         let encoder = GzEncoder::new(Vec::with_capacity(CHUNK_BYTES / 4), Compression::fast());
-        Self {
-            source: Source::Gzip(Box::new(Gzip {
-                source: self,
-                encoder: Some(encoder),
-            })),
-        }
+        Self::of(Source::Gzip(Box::new(Gzip {
+            source: self,
+            encoder: Some(encoder),
+        })))
     }
 
     /// Returns the number of bytes that are left; `None` if it is unknown.
@@ -143,17 +199,21 @@ impl Body {
             Source::Empty => Some(0),
             Source::Whole(bytes) => Some(bytes.len() as u64),
             Source::Joined(joined) => Some(joined.left),
-            Source::Stream(_) | Source::Gzip(_) => None,
+            Source::Rendered(_) | Source::Stream(_) | Source::Gzip(_) => None,
         }
     }
 
     fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         match &mut self.source {
-            Source::Empty => Poll::Ready(None),
+            Source::Empty => return Poll::Ready(None),
+            Source::Whole(bytes) if bytes.len() > CHUNK_BYTES => {
+                // A piece keeps all bytes alive, and they are counted together.
+                return Poll::Ready(Some(bytes.split_to(CHUNK_BYTES)));
+            }
             Source::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.source = Source::Empty;
-                Poll::Ready(if bytes.is_empty() { None } else { Some(bytes) })
+                return Poll::Ready(if bytes.is_empty() { None } else { Some(bytes) });
             }
             Source::Joined(joined) => {
                 let chunk = joined.next_chunk();
@@ -162,9 +222,55 @@ impl Body {
                 }
                 Poll::Ready(chunk)
             }
+            Source::Rendered(rendered) => Poll::Ready(rendered.next_chunk(CHUNK_BYTES)),
             Source::Stream(frames) => frames.as_mut().poll_next(context),
             Source::Gzip(gzip) => gzip.next(context),
         }
+        .map(|chunk| {
+            let request = self.counted.as_ref();
+            chunk.map(|chunk| match request {
+                Some(request) => request.count(chunk),
+                None => chunk,
+            })
+        })
+    }
+}
+
+impl Source {
+    /// Returns the bytes that it holds beside what is counted with each chunk.
+    fn own_bytes(&self) -> usize {
+        match self {
+            Self::Empty | Self::Whole(_) | Self::Stream(_) => 0,
+            Self::Joined(joined) => own_bytes(joined.items.as_slice()),
+            Self::Rendered(rendered) => own_bytes(rendered.items.as_slice()),
+            Self::Gzip(gzip) => gzip.source.source.own_bytes() + GZIP_BYTES,
+        }
+    }
+}
+
+/// Returns what a list of items takes: the references, and the items that are not stored objects.
+fn own_bytes(items: &[Bytes]) -> usize {
+    let own = items.iter().filter(|item| item.is_unique());
+    size_of_val(items) + own.map(Bytes::len).sum::<usize>()
+}
+
+impl Rendered {
+    /// Returns the next chunk of at least so many bytes, if so many are left.
+    fn next_chunk(&mut self, bytes: usize) -> Option<Bytes> {
+        if self.is_over {
+            return None;
+        }
+        let mut chunk = Vec::with_capacity(bytes.min(CHUNK_BYTES + CHUNK_BYTES / 4));
+        chunk.extend_from_slice(&std::mem::take(&mut self.head));
+        while chunk.len() < bytes {
+            let Some(item) = self.items.next() else {
+                chunk.extend_from_slice(&self.tail);
+                self.is_over = true;
+                break;
+            };
+            (self.render)(&item, &mut chunk, std::mem::take(&mut self.first));
+        }
+        Some(chunk.into())
     }
 }
 
@@ -329,6 +435,68 @@ mod tests {
             ]
             .concat()
         );
+    }
+
+    #[tokio::test]
+    async fn large_bodies_are_handed_over_in_pieces() {
+        let mut body = Body::whole(vec![b'x'; 3 * CHUNK_BYTES + 1]);
+        let mut pieces = Vec::new();
+        while let Some(frame) = body.frame().await {
+            pieces.push(frame.expect("cannot fail").into_data().expect("data").len());
+        }
+        assert_eq!(pieces, [CHUNK_BYTES, CHUNK_BYTES, CHUNK_BYTES, 1]);
+    }
+
+    #[tokio::test]
+    async fn what_the_client_has_not_read_is_counted() {
+        use crate::connection::{Connection, ResponseLimit};
+        let limit = ResponseLimit::new(usize::MAX);
+        let connection = Connection::new(1, Some(&limit));
+        let shared = Bytes::from(vec![b'x'; 20_000]);
+        let joined = || {
+            let head = Bytes::from_static(b"[");
+            Body::joined(
+                head,
+                Separator::Comma(""),
+                vec![shared.clone(); 1_000],
+                b"]",
+            )
+        };
+        let bodies: [(Body, usize); 5] = [
+            (Body::whole(vec![b'x'; 300_000]), 300_000),
+            (Body::whole(shared.clone()), 0),
+            (joined(), 32_000),
+            (joined().gzip(), 32_000 + GZIP_BYTES),
+            (
+                Body::stream(futures::stream::iter([Bytes::from(vec![b'x'; 50_000])])),
+                0,
+            ),
+        ];
+        for (body, expected) in bodies {
+            let mut body = body.counted(connection.begin());
+            assert_eq!(limit.held_bytes(), expected, "{body:?}");
+            let mut frames = Vec::new();
+            while let Some(frame) = body.frame().await {
+                frames.push(frame);
+            }
+            drop(body);
+            let unread: usize = frames
+                .iter()
+                .map(|frame| {
+                    frame
+                        .as_ref()
+                        .expect("cannot fail")
+                        .data_ref()
+                        .map_or(0, Bytes::len)
+                })
+                .sum();
+            if unread > 20_000 {
+                assert!(limit.held_bytes() >= unread, "handed over and not written");
+            }
+            drop(frames);
+            assert_eq!(limit.held_bytes(), 0);
+        }
+        assert!(connection.progress().is_idle());
     }
 
     #[tokio::test]

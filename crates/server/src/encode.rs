@@ -66,20 +66,6 @@ fn write_head(
     head.write_all(br#","items":["#)
 }
 
-/// Joins the head, the items and the tail of a list.
-pub(crate) fn whole((head, open, items): (Bytes, &'static str, Vec<Bytes>)) -> Bytes {
-    let mut out = BytesMut::from(&head[..]);
-    for (at, item) in items.iter().enumerate() {
-        if at > 0 {
-            out.put_u8(b',');
-        }
-        out.put_slice(open.as_bytes());
-        out.put_slice(item);
-    }
-    out.put_slice(b"]}");
-    out.freeze()
-}
-
 pub(crate) fn meta_version(beta: bool) -> &'static str {
     if beta {
         "meta.k8s.io/v1beta1"
@@ -95,7 +81,8 @@ pub(crate) fn metadata_only(object: &[u8], beta: bool) -> Bytes {
     out.freeze()
 }
 
-fn put_metadata_only(out: &mut BytesMut, object: &[u8], beta: bool) {
+/// Appends the metadata of an object alone.
+pub(crate) fn put_metadata_only(out: &mut impl BufMut, object: &[u8], beta: bool) {
     let metadata = json::member(object, "metadata").unwrap_or(b"{}");
     out.put_slice(br#"{"kind":""#);
     out.put_slice(METADATA.as_bytes());
@@ -127,19 +114,6 @@ fn own_metadata(object: &[u8], metadata: &[u8]) -> Option<Vec<u8>> {
         own.as_object_mut()?.remove("annotations");
     }
     Some(kinds::json::encode(&own, meta_type("ObjectMeta")?))
-}
-
-/// Encodes the metadata of each item of a list.
-pub(crate) fn metadata_list(list: &ObjectList, beta: bool) -> Bytes {
-    let mut out = BytesMut::from(&list_head(METADATA_LIST, meta_version(beta), &list.metadata)[..]);
-    for (at, item) in list.items.iter().enumerate() {
-        if at > 0 {
-            out.put_u8(b',');
-        }
-        put_metadata_only(&mut out, item, beta);
-    }
-    out.put_slice(b"]}");
-    out.freeze()
 }
 
 /// Returns the list metadata of a table with a single object: its resource version.
@@ -207,17 +181,31 @@ pub(crate) fn protobuf(object: &[u8], ty: Option<&'static Type>) -> Vec<u8> {
     sealed(object, &message(object, ty))
 }
 
-/// Encodes a list as protobuf, from the messages of its items.
+/// Encodes a list as protobuf, from the messages that `message` makes of its items. Messages of a
+/// long list are made twice: the first time for their lengths, which precede them all.
 pub(crate) fn protobuf_list(
     kind: &str,
     api_version: &str,
     metadata: &ListMeta,
     items: Vec<Bytes>,
+    message: impl Fn(&Bytes) -> Bytes + Send + 'static,
 ) -> Body {
     let type_meta = TypeMeta {
         api_version: api_version.to_owned(),
         kind: kind.to_owned(),
     };
+    if items.iter().map(Bytes::len).sum::<usize>() > KEPT_MESSAGES_BYTES {
+        let lengths = items.iter().map(|item| message(item).len());
+        let head = kinds::protobuf::list_head(&type_meta, metadata, lengths);
+        let render = move |item: &Bytes, chunk: &mut Vec<u8>, _first: bool| {
+            let message = message(item);
+            chunk.extend_from_slice(&kinds::protobuf::item_head(message.len()));
+            chunk.extend_from_slice(&message);
+        };
+        let tail = Bytes::from_static(&kinds::protobuf::TAIL);
+        return Body::rendered(head.into(), items, Box::new(render), tail);
+    }
+    let items: Vec<Bytes> = items.iter().map(message).collect();
     let head = kinds::protobuf::list_head(&type_meta, metadata, items.iter().map(Bytes::len));
     Body::joined(
         head.into(),
@@ -227,13 +215,164 @@ pub(crate) fn protobuf_list(
     )
 }
 
+/// Objects with more bytes than this are encoded as protobuf while they are sent.
+const KEPT_MESSAGES_BYTES: usize = 16 * 1024 * 1024;
+
+/// Appends the compact JSON of an item.
+pub(crate) type ItemJson = Box<dyn Fn(&Bytes, &mut Vec<u8>) + Send>;
+
+/// A list whose items are rendered as JSON while they are sent.
+pub(crate) struct JsonList {
+    /// Compact JSON up to the bracket that opens the list of items, for example
+    /// `{"kind":…,"items":[`.
+    pub(crate) head: Bytes,
+    /// The name of the member with the items.
+    pub(crate) member: &'static str,
+    /// The items.
+    pub(crate) items: Vec<Bytes>,
+    /// Appends the compact JSON of an item.
+    pub(crate) item: ItemJson,
+}
+
+impl JsonList {
+    /// Returns the list as compact JSON with a newline.
+    pub(crate) fn compact(self) -> Body {
+        let item = self.item;
+        let render = move |found: &Bytes, chunk: &mut Vec<u8>, first: bool| {
+            if !first {
+                chunk.push(b',');
+            }
+            item(found, chunk);
+        };
+        Body::rendered(self.head, self.items, Box::new(render), &b"]}\n"[..])
+    }
+
+    /// Returns the list as indented JSON.
+    pub(crate) fn indented(self) -> Body {
+        if self.items.is_empty() {
+            return Body::whole(json::indent(&[&self.head[..], b"]}"].concat()));
+        }
+        let (mut head, mut tail) = (Vec::new(), Vec::new());
+        let depth = json::indent_part(&self.head, 0, &mut head);
+        json::indent_part(b"]}", depth, &mut tail);
+        let (item, mut compact) = (self.item, Vec::new());
+        let render = move |found: &Bytes, chunk: &mut Vec<u8>, first: bool| {
+            if !first {
+                json::indent_part(b",", depth, chunk);
+            }
+            compact.clear();
+            item(found, &mut compact);
+            json::indent_part(&compact, depth, chunk);
+        };
+        Body::rendered(head.into(), self.items, Box::new(render), tail)
+    }
+
+    /// Returns the list as YAML, whose members are sorted: some follow the items.
+    pub(crate) fn yaml(self) -> Body {
+        let whole = [&self.head[..], b"]}"].concat();
+        if self.items.is_empty() {
+            return Body::whole(yaml(&whole));
+        }
+        let kinds::Tree::Object(mut members) = tree(&whole) else {
+            return Body::whole(yaml(&whole));
+        };
+        members.remove(self.member);
+        let (before, after): (Vec<_>, Vec<_>) = members
+            .into_iter()
+            .partition(|(name, _)| name.as_str() < self.member);
+        let written = |members: Vec<_>| {
+            if members.is_empty() {
+                return String::new();
+            }
+            kinds::yaml::encode_untyped(&kinds::Tree::Object(members.into_iter().collect()))
+        };
+        let head = format!("{}{}:\n", written(before), self.member);
+        let (item, mut list) = (self.item, Vec::new());
+        // An item of a list on its own has the same text as one of a member's list.
+        let render = move |found: &Bytes, chunk: &mut Vec<u8>, _first: bool| {
+            list.clear();
+            list.push(b'[');
+            item(found, &mut list);
+            list.push(b']');
+            chunk.extend_from_slice(&yaml(&list));
+        };
+        Body::rendered(head.into(), self.items, Box::new(render), written(after))
+    }
+}
+
 fn tree(object: &[u8]) -> kinds::Tree {
     serde_json::from_slice(object).expect("answers are valid JSON")
 }
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
+
     use super::*;
+
+    /// Returns a list of so many items that it is sent in chunks, with members around the items.
+    fn list(items: usize, member: &'static str) -> JsonList {
+        let head = format!(
+            r#"{{"kind":"PodList","apiVersion":"v1","columns":[{{"name":"a"}}],"metadata":{{"resourceVersion":"7"}},"{member}":["#
+        );
+        let item = |at: usize| {
+            format!(
+                r#"{{"kind":"Pod","n":{at},"text":"{}","e":[],"o":{{}}}}"#,
+                "x".repeat(300)
+            )
+        };
+        JsonList {
+            head: head.into(),
+            member,
+            items: (0..items).map(|at| item(at).into()).collect(),
+            item: Box::new(|item, out| out.extend_from_slice(item)),
+        }
+    }
+
+    async fn sent(body: Body) -> (usize, String) {
+        let mut frames = 0;
+        let mut body = body;
+        let mut out = Vec::new();
+        while let Some(frame) = body.frame().await {
+            frames += 1;
+            out.extend_from_slice(&frame.expect("cannot fail").into_data().expect("data"));
+        }
+        (frames, String::from_utf8(out).expect("text"))
+    }
+
+    #[tokio::test]
+    async fn lists_in_chunks_have_the_bytes_of_a_whole_one() {
+        for member in ["items", "rows"] {
+            for items in [0, 1, 3, 1_000] {
+                let (frames, compact) = sent(list(items, member).compact()).await;
+                assert_eq!(frames > 1, items > 100, "{items} in {frames} chunks");
+                let whole = compact.trim_end();
+                let found: kinds::Tree = serde_json::from_str(whole).expect("JSON");
+                assert_eq!(
+                    found[member].as_array().map(|found| found.len()),
+                    Some(items)
+                );
+                let (frames, indented) = sent(list(items, member).indented()).await;
+                assert_eq!(frames > 1, items > 100);
+                assert_eq!(indented.as_bytes(), json::indent(whole.as_bytes()));
+                let (frames, written) = sent(list(items, member).yaml()).await;
+                assert_eq!(frames > 1, items > 100);
+                assert_eq!(written.as_bytes(), yaml(whole.as_bytes()));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_list_of_messages_has_the_bytes_of_a_short_one() {
+        let body = |size: usize| {
+            let items = vec![Bytes::from(vec![b'x'; size]); 20];
+            let message = |item: &Bytes| item.slice(..10);
+            protobuf_list("PodList", "v1", &ListMeta::default(), items, message)
+        };
+        let (long, short) = (body(1_000_000), body(1_000));
+        let whole = |body: Body| async { body.collect().await.expect("cannot fail").to_bytes() };
+        assert_eq!(whole(long).await, whole(short).await);
+    }
 
     #[test]
     fn bare_metadata_of_a_daemon_set_hides_the_generation_of_its_template() {

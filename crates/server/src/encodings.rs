@@ -16,9 +16,6 @@ use registry::ResourceRef;
 use crate::encode;
 use crate::negotiate::MediaType;
 
-/// Limit of the bytes of cached encodings, including the objects that they were made from. It holds
-/// the protobuf of 50,000 pods of three kilobytes, an eighth of the memory that 150,000 pods take.
-const OBJECT_BYTES: usize = 256 * 1024 * 1024;
 /// Limit of the bytes of cached watch frames. A commit wakes all watches of a collection, so each
 /// frame is needed again within moments or never.
 const FRAME_BYTES: usize = 4 * 1024 * 1024;
@@ -52,16 +49,23 @@ pub(crate) struct FrameKey {
     pub(crate) metadata: Option<bool>,
 }
 
+#[cfg(test)]
 impl Default for Encodings {
     fn default() -> Self {
-        Self {
-            objects: kinds::encodings::EncodingCache::with_limit(OBJECT_BYTES),
-            frames: kinds::encodings::EncodingCache::with_limit(FRAME_BYTES),
-        }
+        Self::with_limit(256 * 1024 * 1024)
     }
 }
 
 impl Encodings {
+    /// Creates a cache whose encodings of objects take at most so many bytes, including the objects
+    /// that they were made from.
+    pub(crate) fn with_limit(object_bytes: usize) -> Self {
+        Self {
+            objects: kinds::encodings::EncodingCache::with_limit(object_bytes),
+            frames: kinds::encodings::EncodingCache::with_limit(FRAME_BYTES),
+        }
+    }
+
     /// Returns the protobuf message of an object of type `ty`.
     pub(crate) fn message(&self, json: &Bytes, ty: &'static Type) -> Bytes {
         let form = EncodingKey::Message(std::ptr::from_ref(ty).addr());

@@ -1,7 +1,11 @@
 //! Limits the number of requests that are worked on at the same time.
 //!
 //! The limit is generous: it bounds memory in a stampede. Watches and other long-running requests
-//! do not count. Members of `system:masters` are never refused.
+//! do not count, nor do health checks, which must answer when everything else is busy. A request
+//! counts from the moment its body has arrived, so that clients that send none keep nobody out.
+//! Members of `system:masters` are never refused. [`bodies`] limits what bodies hold.
+
+mod bodies;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +16,8 @@ use registry::request::User;
 
 use crate::body::Body;
 use crate::respond;
+
+pub(crate) use bodies::{BodyLimits, WorkedGuard};
 
 /// The limit of a server, and how many requests count against it now.
 #[derive(Clone, Debug)]
@@ -57,9 +63,17 @@ impl InFlightLimit {
         let guard = InFlightGuard {
             count: self.count.clone(),
         };
-        let exempt = || user.groups.iter().any(|group| group == "system:masters");
-        (before < self.limit || exempt()).then_some(guard)
+        (before < self.limit || is_exempt(user)).then_some(guard)
     }
+
+    /// Returns whether a request of this user would be refused now.
+    pub(crate) fn refuses(&self, user: &User) -> bool {
+        self.count() >= self.limit && !is_exempt(user)
+    }
+}
+
+fn is_exempt(user: &User) -> bool {
+    user.groups.iter().any(|group| group == "system:masters")
 }
 
 /// Returns a 429 in plain text. Clients retry after a second.

@@ -3,13 +3,14 @@
 mod call;
 mod drain;
 mod issuer;
+mod read;
 mod signers;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -40,6 +41,7 @@ use drain::DrainOnDrop;
 pub(crate) async fn answer<B>(
     state: Arc<ServerState>,
     peer: Peer,
+    connection: u64,
     request: Request<B>,
 ) -> Response<Body>
 where
@@ -51,7 +53,11 @@ where
     let mut log = RequestLog::default();
     let body = DrainOnDrop::new(body);
     // Over HTTP/2 other requests share the connection, and a panic must not end them.
-    let attempt = AssertUnwindSafe(steps(&state, &peer, &parts, body, &mut log))
+    let caller = Caller {
+        peer: &peer,
+        connection,
+    };
+    let attempt = AssertUnwindSafe(steps(&state, caller, &parts, body, &mut log))
         .catch_unwind()
         .await;
     let mut response = attempt.unwrap_or_else(|_| {
@@ -93,9 +99,17 @@ struct RequestLog {
     labels: Option<RequestLabels>,
 }
 
+/// Where a request comes from.
+#[derive(Clone, Copy)]
+struct Caller<'a> {
+    peer: &'a Peer,
+    /// Number of its connection.
+    connection: u64,
+}
+
 async fn steps<B>(
     state: &Arc<ServerState>,
-    peer: &Peer,
+    Caller { peer, connection }: Caller<'_>,
     parts: &Parts,
     body: B,
     log: &mut RequestLog,
@@ -137,14 +151,11 @@ where
         Err(status) => return refuse(&status),
     };
     log.user = Some(user.clone());
-    let long_running = attributes.verb == "watch";
-    let in_flight = if long_running {
-        None
-    } else {
-        Some(state.in_flight.acquire(&user))
-    };
-    // The limit comes after authentication, so that administrators always get through.
-    if matches!(in_flight, Some(None)) {
+    // The limit comes after authentication, so that administrators always get through. A request
+    // that would be refused is refused before its body is read.
+    let is_exempt = attributes.verb == "watch"
+        || (attributes.resource.is_none() && health::endpoint(&path).is_some());
+    if !is_exempt && state.in_flight.refuses(&user) {
         return crate::flow::too_many_requests();
     }
     // A list that selects one name needs no more permission than a get of that object.
@@ -158,6 +169,10 @@ where
         return refuse(&authorize::forbidden(&user, &access));
     }
     let Some(at) = &attributes.resource else {
+        let in_flight = (!is_exempt).then(|| state.in_flight.acquire(&user));
+        if matches!(in_flight, Some(None)) {
+            return crate::flow::too_many_requests();
+        }
         return outside(state, parts, &path, &query, plain());
     };
     let served = state.served_for(at.group, at.version, at.resource);
@@ -178,6 +193,8 @@ where
         upgrade,
         user_agent,
         wait,
+        connection,
+        worked_on: OnceLock::new(),
     };
     call.answer(body).await
 }

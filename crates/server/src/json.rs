@@ -37,7 +37,13 @@ pub(crate) fn escape(json: Vec<u8>) -> Vec<u8> {
 /// Indents compact JSON by two spaces for each level. Empty objects and lists stay on one line.
 pub(crate) fn indent(json: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(json.len() + json.len() / 2);
-    let mut depth = 0_usize;
+    indent_part(json, 0, &mut out);
+    out
+}
+
+/// Appends a part of compact JSON that begins at this depth, and returns the depth at its end. A
+/// part begins and ends between two tokens, but not within an empty object or list.
+pub(crate) fn indent_part(json: &[u8], mut depth: usize, out: &mut Vec<u8>) -> usize {
     let mut at = 0;
     while at < json.len() {
         let byte = json[at];
@@ -56,16 +62,16 @@ pub(crate) fn indent(json: &[u8]) -> Vec<u8> {
             b'{' | b'[' => {
                 depth += 1;
                 out.push(byte);
-                break_line(&mut out, depth);
+                break_line(out, depth);
             }
             b'}' | b']' => {
                 depth = depth.saturating_sub(1);
-                break_line(&mut out, depth);
+                break_line(out, depth);
                 out.push(byte);
             }
             b',' => {
                 out.push(byte);
-                break_line(&mut out, depth);
+                break_line(out, depth);
             }
             b':' => out.extend_from_slice(b": "),
             b' ' | b'\n' | b'\t' | b'\r' => {}
@@ -73,7 +79,7 @@ pub(crate) fn indent(json: &[u8]) -> Vec<u8> {
         }
         at += 1;
     }
-    out
+    depth
 }
 
 fn break_line(out: &mut Vec<u8>, depth: usize) {

@@ -18,6 +18,7 @@ mod backend;
 mod body;
 mod catalogue;
 pub mod certs;
+mod connection;
 
 mod documents;
 mod encode;
@@ -43,6 +44,7 @@ mod table;
 #[cfg(test)]
 mod testing;
 mod version;
+mod warnings;
 mod watch;
 mod websocket;
 

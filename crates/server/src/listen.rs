@@ -2,40 +2,71 @@
 //!
 //! Every connection uses TLS, with HTTP/2 or HTTP/1.1 as the client chooses. A server that stops
 //! accepts no more connections, ends watches, and lets requests finish within `SHUTDOWN_TIMEOUT`.
+//!
+//! A connection takes a place ([`places`]) and keeps it until its socket is closed. Each step has a
+//! deadline: the handshake, the first request, the next one (`IDLE_CHECKS`), the pieces of a body
+//! (`handle/read.rs`), and what the client must read ([`stream`], `connection.rs`). A watch that
+//! waits for events has none; pings and probes notice when its client is gone.
 
+mod places;
+mod stream;
 #[cfg(test)]
 mod tests;
 
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clock::Clock;
 use futures::future::BoxFuture;
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use rustls::pki_types::UnixTime;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{ClientVerifier, Peer};
 use crate::certs::{Certs, CertsError};
-use crate::service::Server;
+use crate::connection::Connection;
+use crate::service::{CallerService, Server};
+use places::{Place, Places};
+use stream::TimedStream;
 
-/// Connections that are open at the same time. Further ones wait in the backlog of the socket.
-const MAX_CONNECTIONS: usize = 16_384;
 /// Time limit of a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time limit of the head of an HTTP/1.1 request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(32);
-/// Concurrent requests of one HTTP/2 connection.
-const MAX_STREAMS: u32 = 1_000;
+/// Time limit of the first request after the handshake, as upstream's for the head of a request.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(32);
+/// Time limit of the head of an HTTP/1.1 request, counted from the end of the one before: the time
+/// that upstream keeps idle connections.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
+/// Time between two looks at what a connection did.
+const CHECK_INTERVAL: Duration = Duration::from_secs(30);
+/// Looks without a request after which a connection is closed. That is after 90 to 120 seconds.
+const IDLE_CHECKS: u32 = 3;
+/// Looks between which a client read nothing, although it had to, after which its connection is
+/// closed. That is after 60 to 90 seconds.
+const STUCK_CHECKS: u32 = 2;
+/// Time limit of a write of which the client takes nothing.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time that a connection has to end in order when its server gives it up.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Concurrent requests of one HTTP/2 connection, the default of Go's servers. What a client that
+/// does not read can make a connection hold grows with it.
+const MAX_STREAMS: u32 = 250;
+/// Bytes that HTTP holds of what the client has not read, for each request.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// Idle time after which an HTTP/2 connection is pinged, and the time limit of the answer.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// Idle time after which the operating system probes whether the client is still there, and the
+/// time between two probes. Watches over HTTP/1.1 and WebSockets have no pings.
+const PROBE_AFTER: Duration = Duration::from_secs(30);
+const PROBE_INTERVAL: Duration = Duration::from_secs(15);
 /// Time that requests have to finish when the server stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after a failed accept, for example with too many open files.
@@ -84,7 +115,8 @@ struct ConnectionContext {
     server: Server,
     tls: TlsAcceptor,
     verifier: Arc<ClientVerifier>,
-    http: auto::Builder<TokioExecutor>,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
     clock: Clock,
 }
 
@@ -115,25 +147,20 @@ impl Server {
             server: self.clone(),
             tls: TlsAcceptor::from(Arc::new(tls)),
             verifier,
-            http: http(),
+            http1: http1(),
+            http2: http2(),
             clock: self.state.clock.clone(),
         });
-        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let places = Places::with_files(max_open_files());
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
                 Some(_) = connections.join_next() => continue,
-                accepted = accept(&listener.socket, &room) => accepted,
+                accepted = accept(&listener.socket, &places) => accepted,
             };
-            let (stream, permit) = accepted;
-            connections.spawn(connection(
-                context.clone(),
-                stream,
-                permit,
-                shutdown.clone(),
-            ));
+            connections.spawn(connection(context.clone(), accepted, shutdown.clone()));
         }
         // The port is free from now on: another process can take over while requests finish.
         drop(listener);
@@ -154,15 +181,20 @@ impl Server {
     }
 }
 
-fn http() -> auto::Builder<TokioExecutor> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1()
-        .timer(TokioTimer::new())
+fn http1() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(SEND_BUFFER_BYTES)
         .keep_alive(true);
-    http.http2()
-        .timer(TokioTimer::new())
+    http
+}
+
+fn http2() -> http2::Builder<TokioExecutor> {
+    let mut http = http2::Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(4 * 1024 * 1024)
         .keep_alive_interval(PING_INTERVAL)
@@ -170,16 +202,22 @@ fn http() -> auto::Builder<TokioExecutor> {
     http
 }
 
-/// Accepts the next connection once fewer than [`MAX_CONNECTIONS`] are open.
-async fn accept(socket: &TcpListener, room: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
-    let permit = room
-        .clone()
-        .acquire_owned()
-        .await
-        .expect("the semaphore is never closed");
+/// Returns how many files this process may open; `None` without a limit.
+fn max_open_files() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
+type Accepted = TimedStream<TcpStream, Place>;
+
+/// Accepts the next connection for which there is a place. A connection without one is closed at
+/// once: in the backlog it would keep others from being accepted.
+async fn accept(socket: &TcpListener, places: &Places) -> Accepted {
     loop {
         match socket.accept().await {
-            Ok((stream, _)) => return (stream, permit),
+            Ok((stream, address)) => match places.take(address.ip()) {
+                Ok(place) => return TimedStream::new(stream, WRITE_TIMEOUT, place),
+                Err(why) => tracing::debug!(?why, %address, "closing a connection without a place"),
+            },
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 // Errors such as too many open files persist for a while. Trying again at once
@@ -192,12 +230,10 @@ async fn accept(socket: &TcpListener, room: &Arc<Semaphore>) -> (TcpStream, Owne
 
 async fn connection(
     context: Arc<ConnectionContext>,
-    stream: TcpStream,
-    _permit: OwnedSemaphorePermit,
+    stream: Accepted,
     shutdown: CancellationToken,
 ) {
-    // Responses are written whole, so waiting to combine small writes would only delay them.
-    let _ = stream.set_nodelay(true);
+    stream.prepare();
     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, context.tls.accept(stream));
     let stream = tokio::select! {
         () = shutdown.cancelled() => return,
@@ -209,25 +245,116 @@ async fn connection(
     };
     let now =
         Duration::from_secs(u64::try_from(context.clock.now().as_second()).unwrap_or_default());
+    let session = stream.get_ref().1;
     let peer = Peer::of(
-        stream.get_ref().1.peer_certificates(),
+        session.peer_certificates(),
         &context.verifier,
         UnixTime::since_unix_epoch(now),
     );
-    let service = context.server.service_for(peer);
-    let serving = context
-        .http
-        .serve_connection_with_upgrades(TokioIo::new(stream), service)
-        .into_owned();
-    let mut serving = std::pin::pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
+    // A client that names no protocol speaks HTTP/1.1, as for Go's servers.
+    let is_http2 = session.alpn_protocol() == Some(b"h2");
+    let (service, activity) = context.server.connected(peer);
+    let stream = TokioIo::new(stream);
+    let ended = if is_http2 {
+        let serving = context.http2.serve_connection(stream, service);
+        drive(pin!(serving), &activity, &shutdown).await
+    } else {
+        let serving = context.http1.serve_connection(stream, service);
+        drive(pin!(serving.with_upgrades()), &activity, &shutdown).await
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "connection closed with an error");
+    }
+}
+
+/// A connection of either version of HTTP.
+trait HttpConnection: Future<Output = Result<(), hyper::Error>> {
+    /// Answers the requests that have begun, and ends.
+    fn close(self: Pin<&mut Self>);
+}
+
+type Stream = TokioIo<TlsStream<Accepted>>;
+
+impl HttpConnection for http1::UpgradeableConnection<Stream, CallerService> {
+    fn close(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl HttpConnection for http2::Connection<Stream, CallerService, TokioExecutor> {
+    fn close(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// Serves a connection until it ends, its client keeps none of the deadlines, or the server stops.
+async fn drive<C: HttpConnection>(
+    mut serving: Pin<&mut C>,
+    activity: &Connection,
+    shutdown: &CancellationToken,
+) -> Result<(), hyper::Error> {
+    let why = tokio::select! {
+        ended = serving.as_mut() => return ended,
+        () = shutdown.cancelled() => {
+            serving.as_mut().close();
+            return serving.await;
+        }
+        () = activity.closing.cancelled() => "holds too much",
+        why = deadline(activity) => why,
+    };
+    tracing::debug!(why, "closing a connection");
+    if why != IDLE {
+        return Ok(());
+    }
+    // A request that is on its way is answered.
+    serving.as_mut().close();
+    tokio::time::timeout(CLOSE_TIMEOUT, serving)
+        .await
+        .unwrap_or(Ok(()))
+}
+
+/// Why a connection is closed that had no request for a while.
+const IDLE: &str = "is idle";
+
+/// Returns why a connection has to be closed, as soon as it has.
+async fn deadline(activity: &Connection) -> &'static str {
+    tokio::time::sleep(FIRST_REQUEST_TIMEOUT).await;
+    let mut before = activity.progress();
+    if before.is_none() {
+        return "sends no request";
+    }
+    let (mut idle, mut stuck) = (0, 0);
+    loop {
+        tokio::time::sleep(CHECK_INTERVAL).await;
+        let now = activity.progress();
+        idle = if now == before && now.is_idle() {
+            idle + 1
+        } else {
+            0
+        };
+        stuck = if now.is_stuck_since(before) {
+            stuck + 1
+        } else {
+            0
+        };
+        if idle >= IDLE_CHECKS {
+            return IDLE;
+        }
+        if stuck >= STUCK_CHECKS {
+            return "reads nothing";
+        }
+        before = now;
+    }
+}
+
+impl Accepted {
+    /// Sets the options of the socket. A socket that refuses them works all the same.
+    fn prepare(&self) {
+        // Responses are written whole, so waiting to combine small writes would only delay them.
+        let _ = self.socket().set_nodelay(true);
+        let probes = TcpKeepalive::new()
+            .with_time(PROBE_AFTER)
+            .with_interval(PROBE_INTERVAL);
+        let _ = SockRef::from(self.socket()).set_tcp_keepalive(&probes);
     }
 }

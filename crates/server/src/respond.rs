@@ -3,19 +3,22 @@
 //! Objects are sent as the JSON in which they are stored. YAML, protobuf, indented JSON, tables and
 //! bare metadata are made from it on request.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY, WARNING};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY};
+use http::{HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
 use kinds::facts::{Resource, Type};
 use kinds::status::{ListMeta, Status};
 
 use crate::body::{Body, Separator};
-use crate::encode::{self, ObjectList};
+use crate::encode::{self, JsonList, ObjectList};
 use crate::encodings::Encodings;
 use crate::json;
 use crate::negotiate::{Accepted, MediaType, Transform};
 use crate::table;
+use crate::warnings::warn;
 use registry::ResourceRef;
 
 /// Size from which a response is compressed for clients that accept gzip.
@@ -142,8 +145,9 @@ pub(crate) fn object(
             return wrong_count(format, resource, "PartialObjectMetadataList", false);
         }
         Some(Transform::Table { beta }) => {
-            let metadata = encode::list_meta_of(&json);
-            table_of(format, resource, beta, &metadata, &[json], encodings)
+            let (metadata, objects) = (encode::list_meta_of(&json), [json]);
+            let shown = table_of(format, resource, beta, &metadata, &objects);
+            laid_out(format, table::render(&shown, encodings).into(), None)
         }
     };
     build(format, code, body, warnings)
@@ -154,61 +158,65 @@ pub(crate) fn list(
     format: ResponseFormat,
     resource: &ResourceRef,
     list: ObjectList,
-    encodings: &Encodings,
+    encodings: &Arc<Encodings>,
     warnings: &[String],
 ) -> Response<Body> {
     let is_protobuf = format.accepted.media == MediaType::Protobuf;
     let body = match format.accepted.transform {
         None if format.accepted.media == MediaType::Json && !format.pretty => joined(&list),
         None if is_protobuf => {
-            let items = list
-                .items
-                .iter()
-                .map(|item| encodings.message(item, resource.ty))
-                .collect();
-            encode::protobuf_list(&list.kind, &list.api_version, &list.metadata, items)
+            let (ty, encodings) = (resource.ty, encodings.clone());
+            encode::protobuf_list(
+                &list.kind,
+                &list.api_version,
+                &list.metadata,
+                list.items,
+                move |item| encodings.message(item, ty),
+            )
         }
-        None => laid_out(format, encode::whole(joined_parts(&list)), None),
+        None => streamed(format, whole_items(&list)),
         Some(Transform::MetadataList { beta }) if is_protobuf => {
-            let items = list
-                .items
-                .iter()
-                .map(|item| encodings.metadata(item))
-                .collect();
+            let encodings = encodings.clone();
             encode::protobuf_list(
                 encode::METADATA_LIST,
                 encode::meta_version(beta),
                 &list.metadata,
-                items,
+                list.items,
+                move |item| encodings.metadata(item),
             )
         }
         Some(Transform::MetadataList { beta }) => {
-            laid_out(format, encode::metadata_list(&list, beta), None)
+            let (kind, version) = (encode::METADATA_LIST, encode::meta_version(beta));
+            streamed(
+                format,
+                JsonList {
+                    head: encode::list_head(kind, version, &list.metadata),
+                    member: "items",
+                    items: list.items,
+                    item: Box::new(move |item, out| encode::put_metadata_only(out, item, beta)),
+                },
+            )
         }
         Some(Transform::Metadata { .. }) => {
             return wrong_count(format, resource, "PartialObjectMetadata", true);
         }
-        Some(Transform::Table { beta }) => table_of(
-            format,
-            resource,
-            beta,
-            &list.metadata,
-            &list.items,
-            encodings,
-        ),
+        Some(Transform::Table { beta }) => {
+            let (metadata, objects) = (&list.metadata, &list.items[..]);
+            let shown = table_of(format, resource, beta, metadata, objects);
+            streamed(format, table::streamed(&shown, encodings))
+        }
     };
     build(format, 200, body, warnings)
 }
 
-fn table_of(
+fn table_of<'a>(
     format: ResponseFormat,
-    resource: &ResourceRef,
+    resource: &'a ResourceRef,
     beta: bool,
-    metadata: &ListMeta,
-    objects: &[Bytes],
-    encodings: &Encodings,
-) -> Body {
-    let shown = table::TableInput {
+    metadata: &'a ListMeta,
+    objects: &'a [Bytes],
+) -> table::TableInput<'a> {
+    table::TableInput {
         resource,
         beta,
         metadata,
@@ -216,8 +224,31 @@ fn table_of(
         columns: true,
         include: format.include,
         now: format.now,
-    };
-    laid_out(format, table::render(&shown, encodings).into(), None)
+    }
+}
+
+/// Returns a list in the negotiated media type, whose items are rendered while they are sent.
+fn streamed(format: ResponseFormat, list: JsonList) -> Body {
+    match format.accepted.media {
+        MediaType::Json if format.pretty => list.indented(),
+        MediaType::Yaml => list.yaml(),
+        // Tables and bare metadata in protobuf are not negotiated here.
+        MediaType::Json | MediaType::Protobuf => list.compact(),
+    }
+}
+
+/// Returns the list of whole objects.
+fn whole_items(list: &ObjectList) -> JsonList {
+    let (head, open, items) = joined_parts(list);
+    JsonList {
+        head,
+        member: "items",
+        items,
+        item: Box::new(move |item, out| {
+            out.extend_from_slice(open.as_bytes());
+            out.extend_from_slice(item);
+        }),
+    }
 }
 
 /// Builds a response with a JSON document, for example a review.
@@ -259,10 +290,11 @@ pub(crate) fn watch(media: MediaType, body: Body, warnings: &[String]) -> Respon
 }
 
 fn build(format: ResponseFormat, code: u16, body: Body, warnings: &[String]) -> Response<Body> {
+    // A list of unknown length is a long one.
     let packed = format.gzip
         && body
             .bytes_left()
-            .is_some_and(|bytes| bytes > GZIP_FROM_BYTES);
+            .is_none_or(|bytes| bytes > GZIP_FROM_BYTES);
     let mut response = Response::new(if packed { body.gzip() } else { body });
     *response.status_mut() =
         StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -280,29 +312,6 @@ fn build(format: ResponseFormat, code: u16, body: Body, warnings: &[String]) -> 
     response
 }
 
-/// Adds a `Warning` header for each distinct warning.
-fn warn(headers: &mut HeaderMap, warnings: &[String]) {
-    for (at, text) in warnings.iter().enumerate() {
-        if warnings[..at].contains(text) {
-            continue;
-        }
-        let mut value = String::with_capacity(text.len() + 8);
-        value.push_str("299 - \"");
-        // A quoted string of HTTP escapes quotes and backslashes and cannot hold control
-        // characters.
-        for character in text.chars().filter(|character| !character.is_control()) {
-            if matches!(character, '"' | '\\') {
-                value.push('\\');
-            }
-            value.push(character);
-        }
-        value.push('"');
-        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
-            headers.append(WARNING, value);
-        }
-    }
-}
-
 /// Encodes compact JSON in the negotiated media type.
 fn laid_out(format: ResponseFormat, json: Bytes, ty: Option<&'static Type>) -> Body {
     Body::whole(match format.accepted.media {
@@ -313,6 +322,7 @@ fn laid_out(format: ResponseFormat, json: Bytes, ty: Option<&'static Type>) -> B
     })
 }
 
+/// Appends the newline to compact JSON. A copy costs less than a second frame.
 fn with_newline(json: &[u8]) -> Bytes {
     let mut line = BytesMut::with_capacity(json.len() + 1);
     line.put_slice(json);

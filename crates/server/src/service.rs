@@ -19,6 +19,8 @@ use crate::auth::{Authenticator, Peer, ServiceAccountTokens, TokenFile};
 use crate::authorize;
 use crate::backend::Backend;
 use crate::body::Body;
+use crate::connection::{Connection, ResponseLimit};
+use crate::encodings::Encodings;
 use crate::handle;
 use crate::kubelet::PodLogs;
 use crate::state::ServerState;
@@ -35,6 +37,8 @@ pub struct ServerConfig {
     pub accounts: Option<ServiceAccountTokens>,
     /// Whether requests without credentials are accepted as the anonymous user.
     pub anonymous: bool,
+    /// Limit of the bytes of cached encodings, including the objects that they were made from.
+    pub encodings_bytes: usize,
     /// Clock of the server.
     pub clock: Clock,
     /// Source of randomness, for example for audit IDs.
@@ -56,11 +60,13 @@ impl Server {
             tokens,
             accounts,
             anonymous,
+            encodings_bytes,
             clock,
             entropy,
         } = config;
         let authenticator = Authenticator::new(tokens, accounts, anonymous);
-        let state = ServerState::new(resources, authenticator, clock, entropy, backend);
+        let encodings = Encodings::with_limit(encodings_bytes);
+        let state = ServerState::new(resources, authenticator, encodings, clock, entropy, backend);
         Self {
             state: Arc::new(state),
         }
@@ -97,11 +103,28 @@ impl Server {
         self.service_for(Peer::Unknown)
     }
 
-    pub(crate) fn service_for(&self, peer: Peer) -> CallerService {
-        CallerService {
+    fn service_for(&self, peer: Peer) -> CallerService {
+        self.service_over(peer, None).0
+    }
+
+    /// Returns the service of a new connection, and what it does.
+    pub(crate) fn connected(&self, peer: Peer) -> (CallerService, Arc<Connection>) {
+        self.service_over(peer, Some(&self.state.responses))
+    }
+
+    fn service_over(
+        &self,
+        peer: Peer,
+        limit: Option<&Arc<ResponseLimit>>,
+    ) -> (CallerService, Arc<Connection>) {
+        let number = self.state.next_connection.fetch_add(1, Ordering::Relaxed);
+        let connection = Connection::new(number, limit);
+        let service = CallerService {
             state: self.state.clone(),
             peer,
-        }
+            connection: connection.clone(),
+        };
+        (service, connection)
     }
 
     /// Makes `/readyz` fail from now on, so that load balancers stop sending requests.
@@ -126,6 +149,7 @@ impl std::fmt::Debug for Server {
 pub struct CallerService {
     state: Arc<ServerState>,
     peer: Peer,
+    connection: Arc<Connection>,
 }
 
 impl std::fmt::Debug for CallerService {
@@ -146,8 +170,14 @@ impl CallerService {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: std::fmt::Display,
     {
-        let answering = handle::answer(self.state.clone(), self.peer.clone(), request);
-        Box::pin(async move { Ok(answering.await) })
+        let counted = self.connection.begin();
+        let answering = handle::answer(
+            self.state.clone(),
+            self.peer.clone(),
+            self.connection.number(),
+            request,
+        );
+        Box::pin(async move { Ok(answering.await.map(|body| body.counted(counted))) })
     }
 }
 

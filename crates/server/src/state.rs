@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::{Authenticated, Authenticator};
 use crate::authorize::{self, AccessRequest, PolicyCache};
 use crate::backend::Backend;
+use crate::connection::ResponseLimit;
 use crate::encodings::Encodings;
-use crate::flow::InFlightLimit;
+use crate::flow::{BodyLimits, InFlightLimit};
 use crate::health::Check;
 use crate::kubelet::PodLogs;
 use crate::metrics::Metrics;
@@ -21,6 +22,10 @@ use crate::served::{ServedApis, ServedApisCache};
 /// Requests of one server that are worked on at the same time, long-running ones excepted. Requests
 /// take micro- or milliseconds here, so this limit only bounds memory in a stampede.
 const MAX_IN_FLIGHT: usize = 2_000;
+
+/// Bytes of responses that all connections of a server hold for clients that have not read them: a
+/// chunk of a list for each of a thousand clients.
+const MAX_UNREAD_BYTES: usize = 64 * 1024 * 1024;
 
 /// Everything that requests share.
 pub(crate) struct ServerState {
@@ -31,6 +36,10 @@ pub(crate) struct ServerState {
     pub(crate) authenticator: Authenticator,
     pub(crate) policy: PolicyCache,
     pub(crate) in_flight: InFlightLimit,
+    pub(crate) bodies: BodyLimits,
+    pub(crate) responses: Arc<ResponseLimit>,
+    /// Number of the next connection.
+    pub(crate) next_connection: AtomicU64,
     pub(crate) metrics: Metrics,
     pub(crate) encodings: Arc<Encodings>,
     pub(crate) ids: RequestIds,
@@ -47,6 +56,7 @@ impl ServerState {
     pub(crate) fn new(
         resources: &'static [Resource],
         authenticator: Authenticator,
+        encodings: Encodings,
         clock: Clock,
         entropy: Entropy,
         backend: Arc<dyn Backend>,
@@ -58,8 +68,11 @@ impl ServerState {
             authenticator,
             policy: PolicyCache::default(),
             in_flight: InFlightLimit::new(MAX_IN_FLIGHT),
+            bodies: BodyLimits::default(),
+            responses: ResponseLimit::new(MAX_UNREAD_BYTES),
+            next_connection: AtomicU64::new(0),
             metrics: Metrics::new(clock.now()),
-            encodings: Arc::default(),
+            encodings: Arc::new(encodings),
             ids: RequestIds::new(&entropy),
             clock,
             entropy,

@@ -9,6 +9,8 @@ mod pods;
 mod system;
 mod workloads;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use kinds::encodings::CachedEncoding;
@@ -18,7 +20,7 @@ use registry::ResourceRef;
 use registry::custom::CustomVersion;
 use serde::Serialize;
 
-use crate::encode::metadata_only;
+use crate::encode::{JsonList, metadata_only};
 use crate::encodings::Encodings;
 use crate::json;
 use cells::AgeClock;
@@ -76,15 +78,52 @@ pub(crate) fn can_render(_resource: &Resource) -> bool {
 
 /// Renders a table as compact JSON.
 pub(crate) fn render(shown: &TableInput<'_>, encodings: &Encodings) -> Vec<u8> {
-    let scale = shown
+    let printer = printer(shown);
+    let mut out = head(shown, &printer);
+    for (at, object) in shown.objects.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        render_row(&mut out, object, &printer, &shown.row(), encodings);
+    }
+    out.extend_from_slice(b"]}");
+    out
+}
+
+/// Returns a table whose rows are rendered while they are sent.
+pub(crate) fn streamed(shown: &TableInput<'_>, encodings: &Arc<Encodings>) -> JsonList {
+    let printer = printer(shown);
+    let head = head(shown, &printer).into();
+    let is_scale = printer.is_scale();
+    let (resource, encodings) = (shown.resource.clone(), encodings.clone());
+    let (beta, include, now) = (shown.beta, shown.include, shown.now);
+    JsonList {
+        head,
+        member: "rows",
+        items: shown.objects.to_vec(),
+        item: Box::new(move |object, out| {
+            let row = RowInput {
+                resource: &resource,
+                beta,
+                include,
+                now,
+            };
+            let printer = RowPrinter::of(&resource, is_scale);
+            render_row(out, object, &printer, &row, &encodings);
+        }),
+    }
+}
+
+fn printer<'a>(shown: &TableInput<'a>) -> RowPrinter<'a> {
+    let is_scale = shown
         .objects
         .first()
         .is_some_and(|object| json::text_member(object, "kind") == Some("Scale"));
-    let printer = match shown.resource.custom() {
-        _ if scale => RowPrinter::BuiltIn(&columns::SCALE),
-        Some(version) => RowPrinter::Custom(version),
-        None => RowPrinter::BuiltIn(columns::of(shown.resource)),
-    };
+    RowPrinter::of(shown.resource, is_scale)
+}
+
+/// Renders a table up to its rows.
+fn head(shown: &TableInput<'_>, printer: &RowPrinter<'_>) -> Vec<u8> {
     let version = if shown.beta {
         "meta.k8s.io/v1beta1"
     } else {
@@ -99,14 +138,26 @@ pub(crate) fn render(shown: &TableInput<'_>, encodings: &Encodings) -> Vec<u8> {
         out.extend_from_slice(b"null");
     }
     out.extend_from_slice(br#","rows":["#);
-    for (at, object) in shown.objects.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        render_row(&mut out, object, &printer, shown, encodings);
-    }
-    out.extend_from_slice(b"]}");
     out
+}
+
+/// What the rows of a table have in common.
+struct RowInput<'a> {
+    resource: &'a ResourceRef,
+    beta: bool,
+    include: IncludeObject,
+    now: Timestamp,
+}
+
+impl<'a> TableInput<'a> {
+    fn row(&self) -> RowInput<'a> {
+        RowInput {
+            resource: self.resource,
+            beta: self.beta,
+            include: self.include,
+            now: self.now,
+        }
+    }
 }
 
 /// The printer of a resource.
@@ -116,7 +167,19 @@ enum RowPrinter<'a> {
     Custom(&'a CustomVersion),
 }
 
-impl RowPrinter<'_> {
+impl<'a> RowPrinter<'a> {
+    fn of(resource: &'a ResourceRef, is_scale: bool) -> Self {
+        match resource.custom() {
+            _ if is_scale => Self::BuiltIn(&columns::SCALE),
+            Some(version) => Self::Custom(version),
+            None => Self::BuiltIn(columns::of(resource)),
+        }
+    }
+
+    fn is_scale(&self) -> bool {
+        matches!(self, Self::BuiltIn(printer) if std::ptr::eq(*printer, &columns::SCALE))
+    }
+
     fn write_columns(&self, out: &mut Vec<u8>) {
         match self {
             Self::BuiltIn(printer) => write(out, printer.columns),
@@ -160,7 +223,7 @@ fn render_row(
     out: &mut Vec<u8>,
     object: &Bytes,
     printer: &RowPrinter<'_>,
-    shown: &TableInput<'_>,
+    shown: &RowInput<'_>,
     encodings: &Encodings,
 ) {
     let now = shown.now.as_second();

@@ -168,6 +168,7 @@ fn server_over(
         tokens: TokenFile::default().with("t0k", admin).with("b0b", bob),
         accounts: None,
         anonymous: true,
+        encodings_bytes: 256 * 1024 * 1024,
         clock: Clock::starting_at(now()),
         entropy: Entropy::seeded(1),
     };

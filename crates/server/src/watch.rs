@@ -3,7 +3,9 @@
 //! Events that are ready together are sent in one frame, so that a burst costs one write instead of
 //! a thousand. The stream ends with the registry's, or when the server stops.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::stream::BoxStream;
@@ -15,7 +17,7 @@ use registry::ResourceRef;
 use registry::request::WatchEvent;
 use tokio_util::sync::CancellationToken;
 
-use crate::body::Body;
+use crate::body::{Body, CHUNK_BYTES};
 use crate::encode;
 use crate::encodings::{Encodings, FrameKey};
 use crate::negotiate::{MediaType, Transform};
@@ -47,25 +49,59 @@ pub(crate) fn body(
     events: BoxStream<'static, WatchEvent>,
     format: EventFormat,
     stop: CancellationToken,
-    guard: impl Send + 'static,
+    guard: impl Send + Unpin + 'static,
 ) -> Body {
-    let mut columns = true;
-    let frames = events
-        .take_until(stop.cancelled_owned())
-        .ready_chunks(EVENTS_IN_A_FRAME)
-        .map(move |events| {
-            let _held = &guard;
-            let mut frames = events.iter().map(|event| format.frame(event, &mut columns));
-            // A single event is sent without a copy, because watches share its frame.
-            if let [_] = events[..] {
-                return frames.next().unwrap_or_default();
+    Body::stream(WatchFrames {
+        events: events.take_until(stop.cancelled_owned()).fuse().boxed(),
+        format,
+        columns: true,
+        _guard: guard,
+    })
+}
+
+/// The frames of a watch: events that are ready together share one, up to its size.
+struct WatchFrames<G> {
+    events: BoxStream<'static, WatchEvent>,
+    format: EventFormat,
+    /// Whether the next table describes its columns.
+    columns: bool,
+    _guard: G,
+}
+
+impl<G: Unpin> Stream for WatchFrames<G> {
+    type Item = Bytes;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let this = &mut *self;
+        // A single event is sent without a copy, because watches share its frame.
+        let (mut single, mut together) = (Bytes::new(), BytesMut::new());
+        for _ in 0..EVENTS_IN_A_FRAME {
+            let event = match this.events.poll_next_unpin(context) {
+                Poll::Ready(Some(event)) => event,
+                Poll::Ready(None) if single.is_empty() && together.is_empty() => {
+                    return Poll::Ready(None);
+                }
+                Poll::Pending if single.is_empty() && together.is_empty() => return Poll::Pending,
+                // The stream is polled again after this frame, and says so again.
+                Poll::Ready(None) | Poll::Pending => break,
+            };
+            let frame = this.format.frame(&event, &mut this.columns);
+            if single.is_empty() && together.is_empty() {
+                single = frame;
+            } else {
+                together.put(std::mem::take(&mut single));
+                together.put(frame);
             }
-            let mut together =
-                BytesMut::with_capacity(events.iter().map(|event| event.json.len() + 40).sum());
-            frames.for_each(|frame| together.put(frame));
+            if single.len() + together.len() >= CHUNK_BYTES {
+                break;
+            }
+        }
+        Poll::Ready(Some(if together.is_empty() {
+            single
+        } else {
             together.freeze()
-        });
-    Body::stream(frames)
+        }))
+    }
 }
 
 /// Splits the lines of a watch into WebSocket messages.
@@ -215,6 +251,25 @@ mod tests {
         );
         assert_eq!(frame, expected.as_bytes());
         assert!(body.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn large_events_do_not_share_a_frame() {
+        let large = |at: u8| WatchEvent {
+            kind: "ADDED",
+            json: format!(
+                "{{\"kind\":\"{}\"}}",
+                char::from(at).to_string().repeat(50_000)
+            )
+            .into(),
+        };
+        let events = stream::iter((b'a'..b'e').map(large)).boxed();
+        let mut body = body(events, format(None), CancellationToken::new(), ());
+        let mut lengths = Vec::new();
+        while let Some(frame) = body.frame().await {
+            lengths.push(frame.expect("cannot fail").into_data().expect("data").len() / 50_000);
+        }
+        assert_eq!(lengths, [2, 2]);
     }
 
     #[tokio::test]

@@ -93,6 +93,7 @@ impl BenchServer {
             tokens: TokenFile::default(),
             accounts: None,
             anonymous: false,
+            encodings_bytes: 256 * 1024 * 1024,
             clock,
             entropy,
         };

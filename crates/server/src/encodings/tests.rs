@@ -42,6 +42,7 @@ impl TestServer {
             tokens: TokenFile::default(),
             accounts: None,
             anonymous: false,
+            encodings_bytes: 256 * 1024 * 1024,
             clock,
             entropy: Entropy::seeded(1),
         };

@@ -1,11 +1,10 @@
 //! A request for a resource: reads options and body, calls the registry, and formats the reply.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, Response};
-use http_body_util::BodyExt as _;
 use hyper::upgrade::OnUpgrade;
 use kinds::status::Status;
 use registry::request::{
@@ -17,6 +16,7 @@ use crate::attributes::ResourcePath;
 use crate::authorize::{self, AccessRequest, AccessTarget};
 use crate::body::Body;
 use crate::encode::ObjectList;
+use crate::flow::{self, WorkedGuard};
 use crate::kubelet::{self, KubeletReply};
 use crate::metrics::RequestLabels;
 use crate::negotiate::{self, ResponseKind, RouteTypes};
@@ -29,11 +29,6 @@ use crate::table;
 use crate::watch;
 use crate::websocket::WebSocketUpgrade;
 
-/// Largest request body, in bytes.
-const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
-/// A body over the limit is read up to this size. Clients that write their whole body before they
-/// read then see the refusal and not a broken connection.
-const MAX_DISCARDED_BYTES: usize = 16 * 1024 * 1024;
 /// Time limit of requests other than watches.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// A watch without `timeoutSeconds` lasts between one and two times this long, as upstream does it,
@@ -53,6 +48,10 @@ pub(super) struct ResourceCall<'a> {
     pub(super) user_agent: &'a str,
     /// The `timeout` of the query.
     pub(super) wait: Option<Duration>,
+    /// Number of the connection.
+    pub(super) connection: u64,
+    /// Counts the body while the request is worked on.
+    pub(super) worked_on: OnceLock<WorkedGuard>,
 }
 
 /// Returns the metric labels of a request.
@@ -132,10 +131,18 @@ impl ResourceCall<'_> {
         B::Error: std::fmt::Display,
     {
         if kubelet::is_kubelet_subresource(self.at.group, self.at.resource, self.at.subresource) {
+            let Some(_in_flight) = self.state.in_flight.acquire(self.user) else {
+                return Ok(flow::too_many_requests());
+            };
             return self.kubelet().await;
         }
         let format = self.format()?;
         let verb = self.verb(body).await?;
+        let in_flight =
+            (self.route.action != Action::Watch).then(|| self.state.in_flight.acquire(self.user));
+        if matches!(in_flight, Some(None)) {
+            return Ok(flow::too_many_requests());
+        }
         if let Verb::Create { body, .. } = &verb
             && reviews::is_review(&self.route)
         {
@@ -303,7 +310,7 @@ impl ResourceCall<'_> {
             }
             Action::Create => {
                 let form = self.body_form()?;
-                let bytes = read(body).await?;
+                let bytes = self.read(body).await?;
                 let options = self
                     .query
                     .write_options("CreateOptions", None, self.user_agent)?;
@@ -313,7 +320,7 @@ impl ResourceCall<'_> {
                 }
             }
             Action::Update => {
-                let bytes = read(body).await?;
+                let bytes = self.read(body).await?;
                 let options = self
                     .query
                     .write_options("UpdateOptions", None, self.user_agent)?;
@@ -326,7 +333,7 @@ impl ResourceCall<'_> {
             }
             Action::Patch => {
                 let kind = negotiate::patch_kind(self.headers)?;
-                let patch = read(body).await?;
+                let patch = self.read(body).await?;
                 let options =
                     self.query
                         .write_options("PatchOptions", Some(kind), self.user_agent)?;
@@ -365,7 +372,7 @@ impl ResourceCall<'_> {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: std::fmt::Display,
     {
-        let bytes = read(body).await?;
+        let bytes = self.read(body).await?;
         if bytes.is_empty() {
             return Ok(DeleteRequest {
                 body: None,
@@ -514,46 +521,4 @@ impl ResourceCall<'_> {
         };
         [old.to_owned()].into_iter().chain(warnings).collect()
     }
-}
-
-/// Reads a body up to the limit. A body in one piece is not copied.
-async fn read<B>(body: B) -> Result<Bytes, Status>
-where
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: std::fmt::Display,
-{
-    let mut body = std::pin::pin!(body);
-    let (mut first, mut rest, mut seen) = (Bytes::new(), BytesMut::new(), 0_usize);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            Status::bad_request(format!(
-                "the body of the request could not be read: {error}"
-            ))
-        })?;
-        let Ok(piece) = frame.into_data() else {
-            continue;
-        };
-        seen = seen.saturating_add(piece.len());
-        if seen > MAX_DISCARDED_BYTES {
-            break;
-        }
-        if seen > MAX_BODY_BYTES {
-            (first, rest) = (Bytes::new(), BytesMut::new());
-        } else if first.is_empty() && rest.is_empty() {
-            first = piece;
-        } else {
-            if rest.is_empty() {
-                rest.extend_from_slice(&std::mem::take(&mut first));
-            }
-            rest.extend_from_slice(&piece);
-        }
-    }
-    if seen > MAX_BODY_BYTES {
-        return Err(Status::request_too_large(MAX_BODY_BYTES));
-    }
-    Ok(if rest.is_empty() {
-        first
-    } else {
-        rest.freeze()
-    })
 }

@@ -1,5 +1,6 @@
 //! Requests against a backend that is a closure, without sockets.
 
+mod bodies;
 mod formats;
 
 use std::sync::{Arc, Mutex};
@@ -398,7 +399,7 @@ async fn requests_over_the_in_flight_limit_are_refused() {
         ..Default::default()
     });
     server.state.in_flight.fill();
-    let (code, kind, body) = read(send(&reader, "GET /healthz", &[], "").await).await;
+    let (code, kind, body) = read(send(&reader, "GET /version", &[], "").await).await;
     assert_eq!(
         (code, kind.as_str(), body.as_str()),
         (

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use http::{Request, Response, Version};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
@@ -137,6 +137,48 @@ impl Running {
     }
 }
 
+/// A connection of a client, and the task that drives it.
+struct Sending {
+    send: Box<dyn FnMut(Request<Empty<Bytes>>) -> Answering + Send>,
+    ended: JoinHandle<()>,
+}
+
+type Answering = futures::future::BoxFuture<'static, Response<Incoming>>;
+
+impl Sending {
+    fn send(&mut self, request: Request<Empty<Bytes>>) -> Answering {
+        (self.send)(request)
+    }
+}
+
+impl Running {
+    /// Returns an open connection in this protocol.
+    async fn sender(&self, protocol: &str) -> Sending {
+        let stream = TokioIo::new(self.connect(None, protocol).await);
+        if protocol == "h2" {
+            let (sender, connection) =
+                hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
+                    .await
+                    .expect("HTTP/2");
+            let ended = tokio::spawn(async { drop(connection.await) });
+            let send = Box::new(move |request| {
+                let mut sender = sender.clone();
+                async move { sender.send_request(request).await.expect("an answer") }.boxed()
+            });
+            return Sending { send, ended };
+        }
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream)
+            .await
+            .expect("HTTP/1.1");
+        let ended = tokio::spawn(async { drop(connection.await) });
+        let send = Box::new(move |request| {
+            let answering = sender.send_request(request);
+            async { answering.await.expect("an answer") }.boxed()
+        });
+        Sending { send, ended }
+    }
+}
+
 /// A clock for clients that shows the time of the tests.
 #[derive(Debug)]
 struct TestTime;
@@ -248,6 +290,103 @@ async fn a_client_that_speaks_no_http_loses_only_its_own_connection() {
         "{rest:?}"
     );
     assert_eq!(running.http1(None, ask("/readyz", "")).await.status(), 200);
+}
+
+/// Returns whether the other side closes a stream within the bound of every wait. The clock of these
+/// tests is paused where they call this, so deadlines cost no time.
+async fn is_closed(stream: &mut TlsStream<TcpStream>) -> bool {
+    let closed = async {
+        let mut bytes = [0; 1024];
+        while matches!(stream.read(&mut bytes).await, Ok(read) if read > 0) {}
+    };
+    tokio::time::timeout(Duration::from_secs(600), closed)
+        .await
+        .is_ok()
+}
+
+#[tokio::test]
+async fn a_client_that_sends_no_request_is_disconnected() {
+    let running = running().await;
+    let silent: [(&str, &[u8]); 6] = [
+        ("http/1.1", b""),
+        ("http/1.1", b"GET /readyz HTTP/1.1\r\nHost: loc"),
+        ("h2", b""),
+        ("h2", b"PRI * HTTP/2.0\r\n\r"),
+        (
+            "h2",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+        ),
+        ("other", b""),
+    ];
+    let mut streams = Vec::new();
+    for (protocol, sent) in silent {
+        if protocol == "other" {
+            continue;
+        }
+        let mut stream = running.connect(None, protocol).await;
+        stream.write_all(sent).await.expect("written");
+        stream.flush().await.expect("written");
+        streams.push((protocol, sent, stream));
+    }
+    let mut handshakes = TcpStream::connect(running.address).await.expect("open");
+    tokio::time::pause();
+    for (protocol, sent, stream) in &mut streams {
+        assert!(is_closed(stream).await, "{protocol} {sent:?}");
+    }
+    let mut buffer = [0; 16];
+    let read = tokio::time::timeout(Duration::from_secs(600), handshakes.read(&mut buffer));
+    assert!(read.await.is_ok(), "a handshake has a deadline, too");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_and_one_with_a_watch_is_not() {
+    let running = running().await;
+    for protocol in ["http/1.1", "h2"] {
+        let target = if protocol == "h2" {
+            "https://localhost/api/v1/nodes/n"
+        } else {
+            "/api/v1/nodes/n"
+        };
+        let mut idle = running.sender(protocol).await;
+        assert_eq!(idle.send(ask(target, "t0k")).await.status(), 200);
+        let mut busy = running.sender(protocol).await;
+        let watch = target.replace("nodes/n", "pods?watch=1");
+        let mut events = busy.send(ask(&watch, "t0k")).await.into_body();
+        assert!(events.frame().await.is_some());
+        tokio::time::pause();
+        let ended = tokio::time::timeout(Duration::from_secs(600), &mut idle.ended);
+        assert!(ended.await.is_ok(), "{protocol}");
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert!(!busy.ended.is_finished(), "{protocol}: a watch is not idle");
+        tokio::time::resume();
+    }
+}
+
+#[tokio::test]
+async fn connections_beyond_those_of_an_address_are_closed_at_once() {
+    let places = super::places::Places::with_files(Some(12));
+    let socket = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .expect("a free port");
+    let address = socket.local_addr().expect("an address");
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(TcpStream::connect(address).await.expect("open"));
+    }
+    let accepting = async {
+        let mut accepted = Vec::new();
+        loop {
+            accepted.push(super::accept(&socket, &places).await);
+        }
+    };
+    let mut last = clients.pop().expect("the last");
+    let mut before = clients.pop().expect("the one before");
+    let closed = async { (last.read(&mut [0; 1]).await, before.read(&mut [0; 1]).await) };
+    let (last, before) = tokio::select! {
+        read = tokio::time::timeout(SOON, closed) => read.expect("closed at once"),
+        () = accepting => unreachable!("it accepts without end"),
+    };
+    assert_eq!((last.ok(), before.ok()), (Some(0), Some(0)));
 }
 
 #[tokio::test]
