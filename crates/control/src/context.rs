@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::ControllerOptions;
 use crate::error::{ReconcileError, ignore_not_found};
 use crate::meta::{ObjectKey, version};
+use crate::pacing::PodPace;
 use crate::partialpod::PartialPod;
 use crate::pods::{name, namespace};
 use crate::queue::{Requeue, WorkQueue};
@@ -43,6 +44,8 @@ pub(crate) struct ControllerContext {
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
     pub(crate) options: Arc<ControllerOptions>,
+    /// How fast all controllers together create pods.
+    pub(crate) pod_pace: Arc<PodPace>,
     pub(crate) shutdown: CancellationToken,
     tasks: TaskTracker,
     events: EventBroadcaster,
@@ -63,6 +66,7 @@ impl ControllerContext {
             client,
             clock,
             entropy,
+            pod_pace: Arc::new(PodPace::new(options.pods_per_second, options.pod_burst)),
             options: Arc::new(options),
             shutdown,
             tasks,

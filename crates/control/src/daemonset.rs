@@ -7,6 +7,7 @@
 mod plan;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use events::EventType;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
@@ -119,7 +120,7 @@ impl Reconciler for Controller {
         let acted = if seen {
             self.act(&set, &plan, &hash).await
         } else {
-            Ok(())
+            Ok(None)
         };
         if let Some(status) = plan.status {
             let updated = DaemonSet {
@@ -128,7 +129,7 @@ impl Reconciler for Controller {
             };
             self.context.replace_status(&updated).await?;
         }
-        acted?;
+        let again = acted?;
         let in_use = |known: &ControllerRevision| {
             known.metadata.name == revision.metadata.name
                 || pods.iter().any(|pod| {
@@ -148,19 +149,19 @@ impl Reconciler for Controller {
             spec.revision_history_limit.unwrap_or(10),
         )
         .await?;
-        Ok(plan
-            .available_at
-            .map_or(Requeue::OnChange, |at| Requeue::After(until(now, at))))
+        let available = plan.available_at.map(|at| until(now, at));
+        Ok(Requeue::at_the_first(again, available))
     }
 }
 
 impl Controller {
+    /// Carries out the plan. Returns when to look again if not all pods could be created yet.
     async fn act(
         &self,
         set: &DaemonSet,
         plan: &plan::DaemonSetPlan,
         hash: &str,
-    ) -> Result<(), ReconcileError> {
+    ) -> Result<Option<Duration>, ReconcileError> {
         for (pod, node) in &plan.failed {
             let key = ObjectKey::of(set);
             let message = format!(
@@ -178,7 +179,6 @@ impl Controller {
             .iter()
             .map(|node| plan::make(set, node, hash))
             .collect();
-        self.control.create(set, pods).await?;
-        Ok(())
+        Ok(self.control.create(set, pods).await?)
     }
 }

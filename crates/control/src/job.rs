@@ -11,6 +11,7 @@ mod plan;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use events::EventType;
 use jiff::Timestamp;
@@ -107,27 +108,30 @@ impl Reconciler for Controller {
             if self.control.expectations.met(key) && job.metadata.deletion_timestamp.is_none() {
                 self.act(&job, &plan).await
             } else {
-                Ok(())
+                Ok(None)
             };
         if let Some(status) = plan.status {
             self.write(&job, status).await?;
         }
-        acted?;
-        Ok(plan
-            .recheck
-            .map_or(Requeue::OnChange, |at| Requeue::After(until(now, at))))
+        let again = acted?;
+        let recheck = plan.recheck.map(|at| until(now, at));
+        Ok(Requeue::at_the_first(again, recheck))
     }
 }
 
 impl Controller {
-    async fn act(&self, job: &Job, plan: &plan::JobPlan) -> Result<(), ReconcileError> {
+    /// Carries out the plan. Returns when to look again if not all pods could be created yet.
+    async fn act(
+        &self,
+        job: &Job,
+        plan: &plan::JobPlan,
+    ) -> Result<Option<Duration>, ReconcileError> {
         // Pods that the job deletes itself are released first, so that they do not count as failed.
         for pod in plan.delete.iter().filter(|pod| plan::is_tracked(pod)) {
             self.release(pod).await?;
         }
         self.control.delete(job, &plan.delete).await?;
-        self.control.create(job, plan.create.clone()).await?;
-        Ok(())
+        Ok(self.control.create(job, plan.create.clone()).await?)
     }
 
     async fn write(&self, job: &Job, status: JobStatus) -> Result<Option<Job>, ReconcileError> {

@@ -35,6 +35,7 @@ mod meta;
 pub mod model;
 mod namespace;
 mod nodelifecycle;
+mod pacing;
 mod partialpod;
 mod percentage;
 mod podcontrol;
@@ -78,6 +79,12 @@ pub struct ControllerOptions {
     pub orphan_quarantine: Duration,
     /// How many finished pods are kept.
     pub terminated_pod_threshold: usize,
+    /// How many pods controllers create in a second, all together, once the burst is used up. What
+    /// a missing handful of pods takes is created at once and counted.
+    pub pods_per_second: u32,
+    /// How many pods controllers may create at once. The default is what a large cluster loses when
+    /// a tenth of its nodes are drained.
+    pub pod_burst: u32,
     /// Whether the scheduler runs. Set this to false when another scheduler binds pods.
     pub schedule: bool,
     /// Receives how long the status of a budget lagged behind its pods.
@@ -114,6 +121,8 @@ impl Default for ControllerOptions {
             node_startup_grace: Duration::from_secs(60),
             orphan_quarantine: Duration::from_secs(40),
             terminated_pod_threshold: 12_500,
+            pods_per_second: 500,
+            pod_burst: 5_000,
             schedule: true,
             status_lag: None,
         }

@@ -1,6 +1,7 @@
 //! Creates and deletes pods for controllers, and wakes controllers when their pods change.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use events::{EventRecorder, EventType};
 use futures::future::join_all;
@@ -14,6 +15,7 @@ use crate::expectations::Expectations;
 use crate::informer::ObjectChange;
 use crate::informers::Informers;
 use crate::meta::{ObjectKey, controller_of, delete_params, group_of, uid};
+use crate::pacing::ASK_AGAIN;
 use crate::pods::{is_terminating, name, namespace};
 use crate::queue::WorkQueue;
 
@@ -53,16 +55,24 @@ pub(crate) struct PodControl {
 
 impl PodControl {
     /// Creates pods in growing batches, so that a server that refuses them is asked once and not
-    /// five hundred times.
+    /// five hundred times. Creates no more than the pace of all controllers allows, and returns when
+    /// to ask again if these are not all.
     ///
     /// # Errors
     /// The first refusal. Pods that were refused or not tried are no longer expected.
-    pub(crate) async fn create<O>(&self, owner: &O, pods: Vec<Pod>) -> Result<(), kube::Error>
+    pub(crate) async fn create<O>(
+        &self,
+        owner: &O,
+        mut pods: Vec<Pod>,
+    ) -> Result<Option<Duration>, kube::Error>
     where
         O: Resource,
         O::DynamicType: Default,
     {
         let key = ObjectKey::of(owner);
+        let granted = self.context.pod_pace.grant(pods.len());
+        let again = (granted < pods.len()).then_some(ASK_AGAIN);
+        pods.truncate(granted);
         self.expectations.expect_creations(&key, pods.len());
         let mut left = pods.as_slice();
         let mut batch = 1;
@@ -73,7 +83,7 @@ impl PodControl {
             if let Some(first) = failures.into_iter().next() {
                 self.expectations.creations_seen(&key, later.len());
                 return if namespace_terminates(&first) {
-                    Ok(())
+                    Ok(None)
                 } else {
                     Err(first)
                 };
@@ -81,7 +91,7 @@ impl PodControl {
             left = later;
             batch *= 2;
         }
-        Ok(())
+        Ok(again)
     }
 
     async fn create_one<O>(&self, owner: &O, pod: &Pod) -> Result<(), kube::Error>

@@ -37,6 +37,17 @@ pub(crate) enum Requeue {
     After(Duration),
 }
 
+impl Requeue {
+    /// Returns the earlier of two times; `OnChange` without any.
+    pub(crate) fn at_the_first(one: Option<Duration>, other: Option<Duration>) -> Self {
+        match (one, other) {
+            (Some(one), Some(other)) => Self::After(one.min(other)),
+            (Some(at), None) | (None, Some(at)) => Self::After(at),
+            (None, None) => Self::OnChange,
+        }
+    }
+}
+
 /// A work queue. Clones share it.
 pub(crate) struct WorkQueue<K> {
     shared: Arc<QueueInner<K>>,

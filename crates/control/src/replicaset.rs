@@ -11,6 +11,7 @@ mod rank;
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::ReplicaSet;
@@ -113,17 +114,16 @@ impl<K: ReplicaController> Reconciler for Controller<K> {
         let managed = if seen && set.meta().deletion_timestamp.is_none() {
             self.manage(&set, &active).await
         } else {
-            Ok(())
+            Ok(None)
         };
         let now = self.context.now();
         let counts = plan::counts(&*set, &active, terminating, managed.as_ref().err(), now);
         if let Some(updated) = set.with_status(&counts) {
             self.context.replace_status(&updated).await?;
         }
-        managed.map_err(|failure| failure.error)?;
-        Ok(counts
-            .available_at
-            .map_or(Requeue::OnChange, |at| Requeue::After(until(now, at))))
+        let again = managed.map_err(|failure| failure.error)?;
+        let available = counts.available_at.map(|at| until(now, at));
+        Ok(Requeue::at_the_first(again, available))
     }
 }
 
@@ -152,12 +152,13 @@ impl<K: ReplicaController> Controller<K> {
         Ok((active, i32::try_from(terminating).unwrap_or(i32::MAX)))
     }
 
-    async fn manage(&self, set: &K, active: &[Arc<Pod>]) -> Result<(), ReplicaError> {
+    /// Creates or deletes pods. Returns when to look again if not all could be created yet.
+    async fn manage(&self, set: &K, active: &[Arc<Pod>]) -> Result<Option<Duration>, ReplicaError> {
         match plan::step(set.replicas(), active.len()) {
-            ReplicaAction::Nothing => Ok(()),
+            ReplicaAction::Nothing => Ok(None),
             ReplicaAction::Create(count) => {
                 let Some(template) = set.template() else {
-                    return Ok(());
+                    return Ok(None);
                 };
                 let key = ObjectKey::of(set);
                 let pod = from_template(template, &key.namespace, &key.name, controlled_by(set));
@@ -175,6 +176,7 @@ impl<K: ReplicaController> Controller<K> {
                 self.control
                     .delete(set, &victims)
                     .await
+                    .map(|()| None)
                     .map_err(|error| ReplicaError {
                         reason: "FailedDelete",
                         error: error.into(),

@@ -22,6 +22,7 @@ use crate::expectations::Expectations;
 use crate::informer::Cache;
 use crate::informers::Informers;
 use crate::meta::{ObjectKey, delete_params, uid, until};
+use crate::pacing::ASK_AGAIN;
 use crate::podcontrol::wake_by_pods;
 use crate::pods::name;
 use crate::queue::{Requeue, WorkQueue};
@@ -111,8 +112,21 @@ impl Reconciler for Controller {
         };
         let now = self.context.now();
         let plan = plan::plan(&set, &pods, &revisions, now);
+        let is_create =
+            |action: &&StatefulSetAction| matches!(action, StatefulSetAction::Create { .. });
+        let missing = plan.actions.iter().filter(is_create).count();
+        let mut granted = self.context.pod_pace.grant(missing);
+        let again = (granted < missing).then_some(ASK_AGAIN);
+        let paced = plan.actions.iter().filter(|action| {
+            if !is_create(action) {
+                return true;
+            }
+            let is_granted = granted > 0;
+            granted = granted.saturating_sub(1);
+            is_granted
+        });
         let acted: Result<Vec<()>, ReconcileError> =
-            join_all(plan.actions.iter().map(|action| self.apply(&set, action)))
+            join_all(paced.map(|action| self.apply(&set, action)))
                 .await
                 .into_iter()
                 .collect();
@@ -138,9 +152,8 @@ impl Reconciler for Controller {
             spec.revision_history_limit.unwrap_or(10),
         )
         .await?;
-        Ok(plan
-            .available_at
-            .map_or(Requeue::OnChange, |at| Requeue::After(until(now, at))))
+        let available = plan.available_at.map(|at| until(now, at));
+        Ok(Requeue::at_the_first(again, available))
     }
 }
 

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::meta::controlled_by;
+use crate::podcontrol::BURST;
 use crate::pods::{Availability, availability, is_finished, is_ready, is_terminating, phase};
 use crate::revisions::template_of;
 
@@ -118,8 +119,10 @@ impl StatefulSetState<'_> {
             .and_then(|status| status.current_replicas)
         {
             _ if !self.rolls() => true,
-            current if self.partition() == 0 => ordinal >= self.first + current.unwrap_or_default(),
-            _ => ordinal >= self.first + self.partition(),
+            current if self.partition() == 0 => {
+                ordinal >= self.first.saturating_add(current.unwrap_or_default())
+            }
+            _ => ordinal >= self.first.saturating_add(self.partition()),
         };
         if reached {
             &self.revisions.update
@@ -187,6 +190,10 @@ fn act(view: &StatefulSetState<'_>, pods: &BTreeMap<i32, &Arc<Pod>>) -> Vec<Stat
         };
         let busy = action.is_some();
         actions.extend(action);
+        // Creations wake the next reconciliation, which goes on.
+        if actions.len() >= BURST {
+            return actions;
+        }
         let settled = pods
             .get(&ordinal)
             .is_some_and(|pod| view.is_healthy(pod) && view.is_available(pod));
@@ -227,7 +234,7 @@ fn roll(view: &StatefulSetState<'_>, pods: &BTreeMap<i32, &Arc<Pod>>) -> Vec<Sta
     if !view.rolls() {
         return Vec::new();
     }
-    for ordinal in (view.first + view.partition()..view.last()).rev() {
+    for ordinal in (view.first.saturating_add(view.partition())..view.last()).rev() {
         let Some(pod) = pods.get(&ordinal) else {
             return Vec::new();
         };
@@ -492,6 +499,7 @@ mod tests {
             acts(&parallel(0), &[well("sts-0"), well("sts-1")], "r1", "r1"),
             ["delete sts-1", "delete sts-0"]
         );
+        assert_eq!(acts(&parallel(i32::MAX), &[], "r1", "r1").len(), BURST);
     }
 
     #[test]
