@@ -2,8 +2,8 @@
 //!
 //! A mistyped number of replicas must not fill the memory of the server before anybody notices, and
 //! must not keep it from answering others. All controllers share one token bucket. Owners that miss
-//! a few pods never wait: they are what an eviction leaves behind, and large ones must not hold them
-//! up.
+//! a few pods never wait: they are what an eviction leaves behind, and large ones must not hold
+//! them up.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

@@ -55,8 +55,8 @@ pub(crate) struct PodControl {
 
 impl PodControl {
     /// Creates pods in growing batches, so that a server that refuses them is asked once and not
-    /// five hundred times. Creates no more than the pace of all controllers allows, and returns when
-    /// to ask again if these are not all.
+    /// five hundred times. Creates no more than the pace of all controllers allows, and returns
+    /// when to ask again if these are not all.
     ///
     /// # Errors
     /// The first refusal. Pods that were refused or not tried are no longer expected.

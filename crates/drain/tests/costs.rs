@@ -18,7 +18,8 @@ extern crate exeunt_drain as drain;
 /// Returns a node with so many pods of an application for each hundred, with a budget and a claim.
 fn cluster(pods: usize) -> ClusterSnapshot {
     let mut documents: Vec<Value> = vec![json!({"apiVersion": "v1", "kind": "Node",
-        "metadata": {"name": "n"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}})];
+        "metadata": {"name": "n"}, "status": {
+            "conditions": [{"type": "Ready", "status": "True"}]}})];
     for at in 0..pods {
         let app = format!("app{}", at / 100);
         documents.push(json!({"apiVersion": "v1", "kind": "Pod",
@@ -26,16 +27,20 @@ fn cluster(pods: usize) -> ClusterSnapshot {
                 "labels": {"app": app}, "ownerReferences": [{"apiVersion": "apps/v1",
                     "kind": "ReplicaSet", "name": app, "uid": app, "controller": true}]},
             "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}],
-                "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": format!("c{at}")}}]},
+                "volumes": [{"name": "v",
+                    "persistentVolumeClaim": {"claimName": format!("c{at}")}}]},
             "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}));
         documents.push(json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
             "metadata": {"name": format!("c{at}"), "namespace": "shop"},
             "spec": {"volumeName": format!("v{at}")}}));
         documents.push(json!({"apiVersion": "v1", "kind": "PersistentVolume",
             "metadata": {"name": format!("v{at}")}, "spec": {"capacity": {}}}));
-        documents.push(json!({"apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment",
+        documents.push(
+            json!({"apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment",
             "metadata": {"name": format!("a{at}")}, "spec": {"attacher": "x", "nodeName": "n",
-                "source": {"persistentVolumeName": format!("v{at}")}}, "status": {"attached": true}}));
+                "source": {"persistentVolumeName": format!("v{at}")}},
+            "status": {"attached": true}}),
+        );
     }
     // One budget for all, which allows nothing: the most is said about it.
     documents.push(

@@ -308,7 +308,7 @@ impl Status {
         Self::invalid_of(kind, name, faults, faults.len())
     }
 
-    /// The same for faults of which only the first were kept.
+    /// 422 for faults of which only the first were kept. The message counts all of them.
     #[must_use]
     pub fn invalid_fields(kind: GroupResource<'_>, name: &str, faults: &FieldErrors) -> Self {
         Self::invalid_of(kind, name, faults, faults.total())

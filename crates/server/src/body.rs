@@ -449,9 +449,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_client_has_not_read_is_counted() {
-        use crate::connection::{Connection, ResponseLimit};
+        use crate::connection::{ResponseLimit, ServedConnection};
         let limit = ResponseLimit::new(usize::MAX);
-        let connection = Connection::new(1, Some(&limit));
+        let connection = ServedConnection::new(1, Some(&limit));
         let shared = Bytes::from(vec![b'x'; 20_000]);
         let joined = || {
             let head = Bytes::from_static(b"[");

@@ -27,7 +27,7 @@ const HARD_LIMIT_FACTOR: usize = 4;
 
 /// A connection, or a service for callers inside this process.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct ServedConnection {
     number: u64,
     /// Requests that have begun and that have ended.
     begun: AtomicU64,
@@ -46,17 +46,17 @@ pub(crate) struct Connection {
 
 /// What a connection had done at some moment. Two equal ones mean that nothing happened between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Progress {
+pub(crate) struct ConnectionProgress {
     begun: u64,
     ended: u64,
     held_bytes: usize,
     releases: u64,
 }
 
-impl Progress {
-    /// Returns whether the client has made no request so far.
-    pub(crate) fn is_none(self) -> bool {
-        self.begun == 0
+impl ConnectionProgress {
+    /// Returns whether the client has made a request so far.
+    pub(crate) fn has_begun(self) -> bool {
+        self.begun > 0
     }
 
     /// Returns whether no request is being answered, and nothing is held for the client.
@@ -70,7 +70,7 @@ impl Progress {
     }
 }
 
-impl Connection {
+impl ServedConnection {
     /// Returns a connection whose held responses count against `limit`.
     pub(crate) fn new(number: u64, limit: Option<&Arc<ResponseLimit>>) -> Arc<Self> {
         let connection = Arc::new(Self {
@@ -102,8 +102,8 @@ impl Connection {
         RequestGuard(self.clone())
     }
 
-    pub(crate) fn progress(&self) -> Progress {
-        Progress {
+    pub(crate) fn progress(&self) -> ConnectionProgress {
+        ConnectionProgress {
             begun: self.begun.load(Ordering::Relaxed),
             ended: self.ended.load(Ordering::Relaxed),
             held_bytes: self.held_bytes.load(Ordering::Relaxed),
@@ -138,7 +138,7 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl Drop for ServedConnection {
     fn drop(&mut self) {
         if let Some(limit) = &self.limit {
             limit.connections().remove(&self.number);
@@ -148,7 +148,7 @@ impl Drop for Connection {
 
 /// Counts a request while it is answered.
 #[derive(Debug)]
-pub(crate) struct RequestGuard(Arc<Connection>);
+pub(crate) struct RequestGuard(Arc<ServedConnection>);
 
 impl RequestGuard {
     /// Counts bytes that the response holds until the guard is dropped; `None` if they are few, or
@@ -190,7 +190,7 @@ impl AsRef<[u8]> for CountedBytes {
 /// Counts bytes of a response while they are held.
 #[derive(Debug)]
 pub(crate) struct HeldBytes {
-    connection: Arc<Connection>,
+    connection: Arc<ServedConnection>,
     bytes: usize,
 }
 
@@ -213,7 +213,7 @@ impl Drop for HeldBytes {
 pub(crate) struct ResponseLimit {
     max_bytes: usize,
     held_bytes: AtomicUsize,
-    connections: Mutex<HashMap<u64, Weak<Connection>>>,
+    connections: Mutex<HashMap<u64, Weak<ServedConnection>>>,
 }
 
 impl ResponseLimit {
@@ -232,7 +232,7 @@ impl ResponseLimit {
         self.held_bytes.load(Ordering::Relaxed)
     }
 
-    fn connections(&self) -> MutexGuard<'_, HashMap<u64, Weak<Connection>>> {
+    fn connections(&self) -> MutexGuard<'_, HashMap<u64, Weak<ServedConnection>>> {
         self.connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -249,8 +249,8 @@ impl ResponseLimit {
     /// Closes connections of slow clients until what is left of all is `excess_bytes` less; those
     /// of others only if `is_hard`. Connections that are being closed already count as closed.
     fn close_the_fullest(&self, excess_bytes: usize, is_hard: bool) {
-        let held = |connection: &Connection| connection.held_bytes.load(Ordering::Relaxed);
-        let mut open: Vec<(usize, Arc<Connection>)> = self
+        let held = |connection: &ServedConnection| connection.held_bytes.load(Ordering::Relaxed);
+        let mut open: Vec<(usize, Arc<ServedConnection>)> = self
             .connections()
             .values()
             .filter_map(Weak::upgrade)
@@ -283,8 +283,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_connection_that_holds_most_and_does_not_read_is_closed() {
         let limit = ResponseLimit::new(100_000);
-        let slow = Connection::new(1, Some(&limit));
-        let quick = Connection::new(2, Some(&limit));
+        let slow = ServedConnection::new(1, Some(&limit));
+        let quick = ServedConnection::new(2, Some(&limit));
         let (one, other) = (slow.begin(), quick.begin());
         let kept: Vec<_> = (0..4).map(|_| one.count(vec![0; 10_000].into())).collect();
         let copies: Vec<_> = (0..7)
@@ -313,8 +313,8 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_reads_nothing_is_stuck() {
         let limit = ResponseLimit::new(100_000);
-        let connection = Connection::new(1, Some(&limit));
-        assert!(connection.progress().is_none() && connection.progress().is_idle());
+        let connection = ServedConnection::new(1, Some(&limit));
+        assert!(!connection.progress().has_begun() && connection.progress().is_idle());
         let request = connection.begin();
         let waiting = connection.progress();
         assert!(
@@ -340,7 +340,7 @@ mod tests {
 
     #[tokio::test]
     async fn callers_inside_this_process_are_not_counted() {
-        let connection = Connection::new(1, None);
+        let connection = ServedConnection::new(1, None);
         let request = connection.begin();
         let _bytes = request.count(vec![0; 10_000].into());
         assert_eq!(connection.progress().held_bytes, 0);

@@ -32,9 +32,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{ClientVerifier, Peer};
 use crate::certs::{Certs, CertsError};
-use crate::connection::Connection;
+use crate::connection::ServedConnection;
 use crate::service::{CallerService, Server};
-use places::{Place, Places};
+use places::{ConnectionPlace, Places};
 use stream::TimedStream;
 
 /// Time limit of a TLS handshake.
@@ -207,11 +207,11 @@ fn max_open_files() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
-type Accepted = TimedStream<TcpStream, Place>;
+type AcceptedSocket = TimedStream<TcpStream, ConnectionPlace>;
 
 /// Accepts the next connection for which there is a place. A connection without one is closed at
 /// once: in the backlog it would keep others from being accepted.
-async fn accept(socket: &TcpListener, places: &Places) -> Accepted {
+async fn accept(socket: &TcpListener, places: &Places) -> AcceptedSocket {
     loop {
         match socket.accept().await {
             Ok((stream, address)) => match places.take(address.ip()) {
@@ -230,7 +230,7 @@ async fn accept(socket: &TcpListener, places: &Places) -> Accepted {
 
 async fn connection(
     context: Arc<ConnectionContext>,
-    stream: Accepted,
+    stream: AcceptedSocket,
     shutdown: CancellationToken,
 ) {
     stream.prepare();
@@ -273,15 +273,15 @@ trait HttpConnection: Future<Output = Result<(), hyper::Error>> {
     fn close(self: Pin<&mut Self>);
 }
 
-type Stream = TokioIo<TlsStream<Accepted>>;
+type HttpStream = TokioIo<TlsStream<AcceptedSocket>>;
 
-impl HttpConnection for http1::UpgradeableConnection<Stream, CallerService> {
+impl HttpConnection for http1::UpgradeableConnection<HttpStream, CallerService> {
     fn close(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
 }
 
-impl HttpConnection for http2::Connection<Stream, CallerService, TokioExecutor> {
+impl HttpConnection for http2::Connection<HttpStream, CallerService, TokioExecutor> {
     fn close(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
@@ -290,7 +290,7 @@ impl HttpConnection for http2::Connection<Stream, CallerService, TokioExecutor> 
 /// Serves a connection until it ends, its client keeps none of the deadlines, or the server stops.
 async fn drive<C: HttpConnection>(
     mut serving: Pin<&mut C>,
-    activity: &Connection,
+    activity: &ServedConnection,
     shutdown: &CancellationToken,
 ) -> Result<(), hyper::Error> {
     let why = tokio::select! {
@@ -317,10 +317,10 @@ async fn drive<C: HttpConnection>(
 const IDLE: &str = "is idle";
 
 /// Returns why a connection has to be closed, as soon as it has.
-async fn deadline(activity: &Connection) -> &'static str {
+async fn deadline(activity: &ServedConnection) -> &'static str {
     tokio::time::sleep(FIRST_REQUEST_TIMEOUT).await;
     let mut before = activity.progress();
-    if before.is_none() {
+    if !before.has_begun() {
         return "sends no request";
     }
     let (mut idle, mut stuck) = (0, 0);
@@ -347,7 +347,7 @@ async fn deadline(activity: &Connection) -> &'static str {
     }
 }
 
-impl Accepted {
+impl AcceptedSocket {
     /// Sets the options of the socket. A socket that refuses them works all the same.
     fn prepare(&self) {
         // Responses are written whole, so waiting to combine small writes would only delay them.

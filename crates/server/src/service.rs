@@ -19,7 +19,7 @@ use crate::auth::{Authenticator, Peer, ServiceAccountTokens, TokenFile};
 use crate::authorize;
 use crate::backend::Backend;
 use crate::body::Body;
-use crate::connection::{Connection, ResponseLimit};
+use crate::connection::{ResponseLimit, ServedConnection};
 use crate::encodings::Encodings;
 use crate::handle;
 use crate::kubelet::PodLogs;
@@ -108,7 +108,7 @@ impl Server {
     }
 
     /// Returns the service of a new connection, and what it does.
-    pub(crate) fn connected(&self, peer: Peer) -> (CallerService, Arc<Connection>) {
+    pub(crate) fn connected(&self, peer: Peer) -> (CallerService, Arc<ServedConnection>) {
         self.service_over(peer, Some(&self.state.responses))
     }
 
@@ -116,9 +116,9 @@ impl Server {
         &self,
         peer: Peer,
         limit: Option<&Arc<ResponseLimit>>,
-    ) -> (CallerService, Arc<Connection>) {
+    ) -> (CallerService, Arc<ServedConnection>) {
         let number = self.state.next_connection.fetch_add(1, Ordering::Relaxed);
-        let connection = Connection::new(number, limit);
+        let connection = ServedConnection::new(number, limit);
         let service = CallerService {
             state: self.state.clone(),
             peer,
@@ -149,7 +149,7 @@ impl std::fmt::Debug for Server {
 pub struct CallerService {
     state: Arc<ServerState>,
     peer: Peer,
-    connection: Arc<Connection>,
+    connection: Arc<ServedConnection>,
 }
 
 impl std::fmt::Debug for CallerService {

@@ -1,6 +1,6 @@
-//! What the explanations of several pods share: the arithmetic of each budget, the pods that leave a
-//! node together, and the volumes of claims. Each is computed once, so that explaining a node costs
-//! in proportion to its pods.
+//! What the explanations of several pods share: the arithmetic of each budget, the pods that leave
+//! a node together, and the volumes of claims. Each is computed once, so that explaining a node
+//! costs in proportion to its pods.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};

@@ -117,7 +117,8 @@ impl ManagerEntry {
         Tree::Object(entry)
     }
 
-    /// Returns the identity of the manager: entries for which [`Self::is_same`] holds have the same.
+    /// Returns the identity of the manager: entries for which [`Self::is_same`] holds have the
+    /// same.
     fn identity(&self) -> ManagerIdentity {
         let version = match self.operation {
             ManagerOperation::Apply => String::new(),

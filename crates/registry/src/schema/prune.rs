@@ -69,8 +69,9 @@ fn prune_members(
 
 /// Adds defaults for absent members. A null is removed first if its schema is not nullable.
 ///
-/// Defaults stop when they exceed the size of the largest object. Defaults within defaults multiply:
-/// a hundred bytes could become more than any memory holds. The object is then refused for its size.
+/// Defaults stop when they exceed the size of the largest object. Defaults within defaults
+/// multiply: a hundred bytes could become more than any memory holds. The object is then refused
+/// for its size.
 pub(crate) fn default(value: &mut Tree, schema: &Schema) {
     let mut left = MAX_OBJECT_BYTES;
     default_within(value, schema, &mut left);

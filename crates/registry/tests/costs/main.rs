@@ -1,5 +1,5 @@
-//! What hostile input costs. Each test doubles its input twice and compares the instructions that it
-//! takes (see `measure.rs`): a loop in a loop over what a client sends fails it.
+//! What hostile input costs. Each test doubles its input twice and compares the instructions that
+//! it takes (see `measure.rs`): a loop in a loop over what a client sends fails it.
 //!
 //! A body has at most three megabytes, and a client may send as many as it wants. What costs the
 //! square of a body's size keeps a processor busy for a minute, and others wait.

@@ -25,8 +25,8 @@ const SIZE: &str = "EXEUNT_COST_SIZE";
 /// twice as fast, with sorting a little faster, with the square four times.
 const MAX_GROWTH: f64 = 2.7;
 
-/// Checks that the cost of `run` grows in proportion to its input. `test` is the name of the calling
-/// test, which is started again in each measured process.
+/// Checks that the cost of `run` grows in proportion to its input. `test` is the name of the
+/// calling test, which is started again in each measured process.
 pub(crate) fn grows_in_proportion(test: &str, size: usize, run: impl FnOnce(usize)) {
     if let Ok(size) = std::env::var(SIZE) {
         return run(size.parse().expect("a number"));

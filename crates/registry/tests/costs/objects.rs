@@ -124,13 +124,16 @@ costs! {
         pod(json!({"initContainers": all, "ephemeralContainers": all}), json!({}));
     };
     mounts_and_devices: 100, |size| {
-        let mounts = list(size, |at| json!({"name": format!("m{at}"), "mountPath": format!("/{at}")}));
-        let devices = list(size, |at| json!({"name": format!("d{at}"), "devicePath": format!("/d{at}")}));
+        let mounts = list(size, |at| json!({"name": format!("m{at}"),
+            "mountPath": format!("/{at}")}));
+        let devices = list(size, |at| json!({"name": format!("d{at}"),
+            "devicePath": format!("/d{at}")}));
         pod(json!({"volumes": list(size, named("m"))}),
             json!({"volumeMounts": mounts, "volumeDevices": devices}));
     };
     variables_of_a_container: 200, |size| {
-        pod(json!({}), json!({"env": list(size, |at| json!({"name": format!("-{at}"), "value": "v"}))}));
+        let variable = |at| json!({"name": format!("-{at}"), "value": "v"});
+        pod(json!({}), json!({"env": list(size, variable)}));
     };
     ports_of_a_container: 200, |size| {
         pod(json!({}), json!({"ports": list(size, |at| json!({"name": format!("p{at}"),
@@ -159,13 +162,15 @@ costs! {
     gates_and_secrets: 200, |size| {
         pod(json!({"schedulingGates": list(size, named("example.com/g")),
             "imagePullSecrets": list(size, named("s")),
-            "hostAliases": list(size, |at| json!({"ip": format!("10.0.0.{at}"), "hostnames": ["-"]})),
-            "readinessGates": list(size, |at| json!({"conditionType": format!("-{at}")}))}), json!({}));
+            "hostAliases": list(size, |at| json!({"ip": format!("10.0.0.{at}"),
+                "hostnames": ["-"]})),
+            "readinessGates": list(size, |at| json!({"conditionType": format!("-{at}")}))}),
+            json!({}));
     };
     terms_of_a_node_affinity: 100, |size| {
         pod(json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
-            {"nodeSelectorTerms": list(size, |at| json!({"matchExpressions": [{"key": format!("-{at}"),
-            "operator": "In", "values": ["-"]}]}))}}}}), json!({}));
+            {"nodeSelectorTerms": list(size, |at| json!({"matchExpressions": [
+                {"key": format!("-{at}"), "operator": "In", "values": ["-"]}]}))}}}}), json!({}));
     };
     expressions_of_a_budget: 150, |size| {
         create("poddisruptionbudgets", json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 1,
@@ -184,13 +189,15 @@ costs! {
     rules_of_a_job: 100, |size| {
         create("jobs", json!({"metadata": {"name": "j"}, "spec": {
             "podFailurePolicy": {"rules": list(size, |at| json!({"action": "FailJob",
-                "onExitCodes": {"operator": "In", "values": [1], "containerName": format!("x{at}")}}))},
-            "template": {"spec": {"restartPolicy": "Never",
-                "containers": list(size, |at| json!({"name": format!("c{at}"), "image": "i"}))}}}}));
+                "onExitCodes": {"operator": "In", "values": [1],
+                    "containerName": format!("x{at}")}}))},
+            "template": {"spec": {"restartPolicy": "Never", "containers":
+                list(size, |at| json!({"name": format!("c{at}"), "image": "i"}))}}}}));
     };
     addresses_of_a_node: 200, |size| {
         create("nodes", json!({"metadata": {"name": "n"}, "status": {
-            "addresses": list(size, |at| json!({"type": "InternalIP", "address": format!("a{at}")}))}}));
+            "addresses": list(size, |at| json!({"type": "InternalIP",
+                "address": format!("a{at}")}))}}));
     };
     versions_of_a_definition: 60, |size| {
         create("customresourcedefinitions", json!({"metadata": {"name": "crates.shop.example.com"},
@@ -212,8 +219,8 @@ costs! {
                             "required": keys, "properties": properties}}}}}}]}}));
     };
     items_of_a_set: 300, |size| {
-        custom(json!({"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}}),
-            list(size, |at| json!(format!("i{at}"))));
+        custom(json!({"type": "array", "x-kubernetes-list-type": "set",
+            "items": {"type": "string"}}), list(size, |at| json!(format!("i{at}"))));
     };
     items_of_a_map_list: 200, |size| {
         custom(map_list(&json!(["name"])), list(size, named("i")));

@@ -48,7 +48,8 @@ costs! {
     statuses_of_containers: 60, |size| {
         let ended = |code: i32| json!({"status": {"phase": "Running", "containerStatuses":
             list(size, |at| json!({"name": format!("c{at}"), "image": "i", "imageID": "",
-                "ready": false, "restartCount": 0, "state": {"terminated": {"exitCode": code}}}))}});
+                "ready": false, "restartCount": 0,
+                "state": {"terminated": {"exitCode": code}}}))}});
         let containers = list(size, |at| json!({"name": format!("c{at}"), "image": "i"}));
         let pod = pod(json!({"containers": containers, "restartPolicy": "Never"}));
         patched("pods", pod, "status", vec![ended(0), ended(1)]);
@@ -99,8 +100,9 @@ costs! {
             .map(|at| (format!("p{at}"), json!("2026-11-30T00:00:00Z")))
             .collect();
         let budget = json!({"metadata": {"name": "a"}, "spec": {"minAvailable": 1}});
-        patched("poddisruptionbudgets", budget, "status", vec![json!({"status": {"disruptedPods": pods,
-            "currentHealthy": 1, "desiredHealthy": 1, "disruptionsAllowed": 0, "expectedPods": 1}})]);
+        let status = json!({"status": {"disruptedPods": pods, "currentHealthy": 1,
+            "desiredHealthy": 1, "disruptionsAllowed": 0, "expectedPods": 1}});
+        patched("poddisruptionbudgets", budget, "status", vec![status]);
     };
     requirements_of_a_list: 150, |size| {
         let selector: Vec<String> = (0..size).map(|at| format!("k{at}!=v")).collect();

@@ -47,8 +47,9 @@ impl ResourceCall<'_> {
                         guard.grow(seen.min(MAX_BODY_BYTES));
                         guard
                     });
+                    let next = body.frame().map(readable::<B>);
                     tokio::select! {
-                        frame = tokio::time::timeout(PIECE_TIMEOUT, body.frame().map(readable::<B>)) => {
+                        frame = tokio::time::timeout(PIECE_TIMEOUT, next) => {
                             frame.map_err(|_| Status::body_timeout(PIECE_TIMEOUT))?
                         }
                         () = arriving.given_up() => return Err(no_room()),

@@ -16,13 +16,13 @@ const RESERVED_FILES: usize = 256;
 /// The places of a listener.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
-    taken: Arc<Mutex<Taken>>,
+    taken: Arc<Mutex<TakenPlaces>>,
     max: usize,
     max_of_address: usize,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
+struct TakenPlaces {
     count: usize,
     by_address: HashMap<IpAddr, usize>,
 }
@@ -55,7 +55,7 @@ impl Places {
     }
 
     /// Takes a place until it is dropped.
-    pub(super) fn take(&self, address: IpAddr) -> Result<Place, NoPlace> {
+    pub(super) fn take(&self, address: IpAddr) -> Result<ConnectionPlace, NoPlace> {
         let address = network(address);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if taken.count >= self.max {
@@ -67,7 +67,7 @@ impl Places {
         }
         *of_address += 1;
         taken.count += 1;
-        Ok(Place {
+        Ok(ConnectionPlace {
             taken: self.taken.clone(),
             address,
         })
@@ -88,12 +88,12 @@ fn network(address: IpAddr) -> IpAddr {
 
 /// A place, given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    taken: Arc<Mutex<Taken>>,
+pub(super) struct ConnectionPlace {
+    taken: Arc<Mutex<TakenPlaces>>,
     address: IpAddr,
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.count -= 1;
@@ -110,7 +110,7 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn take(places: &Places, address: &str, count: usize) -> Vec<Place> {
+    fn take(places: &Places, address: &str, count: usize) -> Vec<ConnectionPlace> {
         let address = address.parse().expect("an address");
         (0..count)
             .map_while(|_| places.take(address).ok())

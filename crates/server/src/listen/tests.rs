@@ -292,8 +292,8 @@ async fn a_client_that_speaks_no_http_loses_only_its_own_connection() {
     assert_eq!(running.http1(None, ask("/readyz", "")).await.status(), 200);
 }
 
-/// Returns whether the other side closes a stream within the bound of every wait. The clock of these
-/// tests is paused where they call this, so deadlines cost no time.
+/// Returns whether the other side closes a stream within ten minutes. The clock of these tests is
+/// paused where they call this, so deadlines cost no time.
 async fn is_closed(stream: &mut TlsStream<TcpStream>) -> bool {
     let closed = async {
         let mut bytes = [0; 1024];
