@@ -115,15 +115,14 @@ fn aliases_are_limited_by_the_bytes_that_they_expand_to() {
     assert!(!excessive(&listed(&long, 30)), "three megabytes");
     assert!(excessive(&listed(&long, 32)));
     // Keys, and characters that JSON escapes, take bytes, too.
-    assert!(excessive(&listed(&format!("{{? {long} : 1}}"), 32)));
-    assert!(excessive(&listed(
-        &format!("\"{}\"", "\\x01".repeat(20_000)),
-        32
-    )));
-    assert!(excessive(&listed(
-        &format!("\"{}\"", "<".repeat(20_000)),
-        32
-    )));
+    let keys: Vec<String> = (0..100)
+        .map(|at| format!("{}{at}: 1", "k".repeat(1_000)))
+        .collect();
+    assert!(excessive(&listed(&format!("{{{}}}", keys.join(", ")), 32)));
+    let control = format!("\"{}\"", "\\x01".repeat(20_000));
+    assert!(excessive(&listed(&control, 32)));
+    let html = format!("\"{}\"", "<".repeat(20_000));
+    assert!(excessive(&listed(&html, 32)));
     let merged = format!("a: &a {{k: {long}}}\nb:\n{}", "- <<: *a\n".repeat(32));
     assert!(excessive(&merged));
     // Aliases of aliases, and anchors within anchors.
