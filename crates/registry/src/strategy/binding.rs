@@ -320,6 +320,6 @@ mod tests {
             is_namespaced: true,
         }
         .validate_update(&CONTEXT, &new, &old);
-        assert_eq!(faults, []);
+        assert!(faults.is_empty(), "{faults:?}");
     }
 }
