@@ -247,10 +247,9 @@ fn every_command_reports_unreachable_servers_and_missing_rights() {
     // Lint checks what it may read, and reports what it may not.
     let (code, _, err) = run(Some(&server), &["lint", "-A", "--as", "ali"]);
     assert!(
-        code == Some(0)
-            && err.contains(
-                "Warning: cannot read poddisruptionbudgets.policy; rules about them are skipped"
-            ),
+        code == Some(1)
+            && err.contains("not checked: poddisruptionbudgets.policy: ")
+            && err.contains("--ignore-unreadable"),
         "{err}"
     );
 }

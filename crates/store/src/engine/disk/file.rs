@@ -202,6 +202,8 @@ impl StorageBackend for StoreFile {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         match self.shared.holding() {
+            // It would not make a file longer.
+            Some(_) if data.is_empty() => Ok(()),
             Some(mut held) => {
                 held.length = held.length.max(offset + data.len() as u64);
                 held.changes.push(HeldChange::Write {
