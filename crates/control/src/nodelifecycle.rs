@@ -152,7 +152,7 @@ impl Reconciler for Controller {
         let Some(node) = self.nodes.find("", name) else {
             return Ok(Requeue::OnChange);
         };
-        // Silence is a duration: when the machine's clock is set, no node has been silent for longer.
+        // Silence is a duration: when the clock is set, no node has been silent for longer.
         let (now, steady) = (self.context.now(), self.steady.now());
         let has_reported = taints::heartbeat(&node).is_some();
         let grace = if has_reported {

@@ -28,8 +28,8 @@ struct Controller {
     context: ControllerContext,
     nodes: Arc<Cache<Node>>,
     pods: Arc<Cache<Pod>>,
-    /// Pods whose deletion is scheduled: the deadline by the clock, and the moment when it comes. The
-    /// moment stays when the clock is set.
+    /// Pods whose deletion is scheduled: the deadline by the clock, and the moment when it comes.
+    /// The moment stays when the clock is set.
     scheduled: Mutex<HashMap<ObjectKey, (Timestamp, Instant)>>,
     recorder: EventRecorder,
 }

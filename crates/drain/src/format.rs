@@ -16,8 +16,8 @@ pub(crate) fn span(time: SignedDuration) -> String {
     }
 }
 
-/// Returns text that stays on its line: line breaks, which messages of servers and webhooks contain,
-/// are shown as `\n` and `\r`.
+/// Returns text that stays on its line: line breaks, which messages of webhooks contain, are
+/// shown as `\n` and `\r`.
 pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
     if text.contains(['\n', '\r']) {
         Cow::Owned(text.replace('\n', "\\n").replace('\r', "\\r"))

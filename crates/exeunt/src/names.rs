@@ -38,9 +38,7 @@ fn check(kind: &str, name: &str, faults: &[String], lister: &str) -> Result<(), 
     }
     // The whole rule of Kubernetes is a regular expression; the example in it says more.
     Err(CliError::usage(
-        format!(
-            "invalid {kind} name {name:?}: it consists of lower case letters, digits, '-' and '.'"
-        ),
+        format!("invalid {kind} name {name:?}: use lower case characters, digits, '-' and '.'"),
         format!("list the names with: {lister}"),
     ))
 }

@@ -62,8 +62,8 @@ impl FileError {
         }
     }
 
-    /// Returns what the user can do so that the file is accepted; `None` for errors of the operating
-    /// system.
+    /// Returns what the user can do so that the file is accepted; `None` for errors of the
+    /// operating system.
     #[must_use]
     pub fn remedy(&self) -> Option<String> {
         match self {

@@ -22,8 +22,8 @@ impl FileIdentity {
         file.metadata().map(|metadata| Self::from(&metadata))
     }
 
-    /// Returns the identity of what is at the path now, of a symbolic link itself; `None` if nothing
-    /// is there.
+    /// Returns the identity of what is at the path now, of a symbolic link itself; `None` if
+    /// nothing is there.
     ///
     /// # Errors
     /// What the operating system reports, other than that nothing is there.

@@ -1,4 +1,4 @@
-//! Who owns a file and who may write it: the decision, and narrowing what others may only read.
+//! Owners and modes of files: the decision, and narrowing what others may only read.
 
 use std::fs::File;
 use std::io;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::error::FileError;
 
-/// Whose files are accepted.
+/// The owners whose files are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trust {
     /// This user's, and no symbolic links.

@@ -19,8 +19,8 @@
 //!   in the order of revisions.
 //! * **Fail-stop.** After the first failure of the engine no commit is accepted
 //!   ([`CommitError::Failed`]), because the content of the disk is unknown until it is opened
-//!   again. Reads continue with what was durable. Files that were removed or replaced while they are
-//!   open are such a failure.
+//!   again. Reads continue with what was durable. Files that were removed or replaced while they
+//!   are open are such a failure.
 //! * **Bounds.** The history, the commits that wait for the engine and the batches of a watch are
 //!   bounded. A reader that falls behind the history gets [`Compacted`]; a writer that gets ahead
 //!   of the engine gets [`CommitError::Busy`].

@@ -63,7 +63,7 @@ const NOT_KUBERNETES: &str = "check that the kubeconfig or --server names an API
 const REISSUE: &str = "issue it again as version 3: openssl x509 -req … -extfile FILE, where FILE \
                        contains extendedKeyUsage=clientAuth";
 
-/// Describes why the user's own certificate, key or authority cannot be used. No server is involved.
+/// Describes why the user's own certificate, key or authority cannot be used.
 fn own_tls_error(error: &RustlsTlsError) -> String {
     let chain = chain(error);
     match error {

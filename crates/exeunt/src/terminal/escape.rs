@@ -65,8 +65,8 @@ fn is_dangerous(character: char) -> bool {
         // The quick answer for nearly everything.
         ' '..='~' => false,
         _ if character.is_control() => true,
-        // Soft hyphen, combining grapheme joiner, Arabic letter mark, fillers of Hangul and Khmer,
-        // the Mongolian vowel separator and variation selectors.
+        // Soft hyphen, combining grapheme joiner, the Arabic direction mark, fillers of Hangul and
+        // Khmer, the Mongolian vowel separator and variation selectors.
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' => true,
         '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' => true,
         // Zero width, marks of direction; line and paragraph separator, embeddings and overrides;

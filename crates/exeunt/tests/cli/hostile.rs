@@ -27,7 +27,7 @@ pub(crate) struct HostileServer {
 }
 
 impl HostileServer {
-    /// Starts a server whose `answer` writes the whole response; each connection serves one request.
+    /// Starts a server whose `answer` writes the whole response; a connection serves one request.
     pub(crate) fn start(
         answer: impl Fn(&Received, &mut TcpStream) + Send + Sync + 'static,
     ) -> Self {

@@ -10,12 +10,12 @@ use tower::BoxError;
 
 use crate::connect::errors::{AnswerTooLarge, EndlessLists};
 
-/// The largest sum of the answers, other than watches, that are being received at one moment. A page
-/// of 500 objects has some MiB; without pages, this is a list of about 30,000 pods.
+/// The largest sum of the answers, other than watches, that are being received at one moment. A
+/// page of 500 objects has some MiB; without pages, this is a list of about 30,000 pods.
 const MAX_PENDING_BYTES: usize = 256 * 1024 * 1024;
 
-/// The largest sum of the pages of all lists of a command, which it holds decoded. This is a cluster
-/// of about 200,000 pods.
+/// The largest sum of the pages of all lists of a command, which it holds decoded. This is a
+/// cluster of about 200,000 pods.
 const MAX_LISTED_BYTES: usize = 2 * 1024 * 1024 * 1024;
 
 /// The largest number of pages, beyond the first of each list, that a command asks for. The largest

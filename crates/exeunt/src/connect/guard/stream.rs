@@ -1,4 +1,4 @@
-//! The body of a watch: its lines are bounded, each part is a sign of life, and an early end counts.
+//! The body of a watch: lines are bounded, each part is a sign of life, and an early end counts.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

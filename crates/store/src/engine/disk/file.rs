@@ -74,8 +74,8 @@ impl StoreFile {
 }
 
 impl WriteControl {
-    /// Writes what is held, with its syncs in between, so that a crash leaves what redb can recover.
-    /// Later writes go to the file at once.
+    /// Writes what is held, with its syncs in between, so that a crash leaves what redb can
+    /// recover. Later writes go to the file at once.
     pub(super) fn release(&self) -> io::Result<()> {
         self.write_held(true)
     }
