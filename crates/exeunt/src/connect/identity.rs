@@ -1,9 +1,9 @@
 //! Clients whose certificate is of X.509 version 1.
 //!
 //! `openssl x509 -req` makes such certificates without an `-extfile`, and kubectl sends them.
-//! rustls reads the certificate of a client only to compare its key, with a parser that knows version 3
-//! alone. A client need not read its own certificate: here it is loaded without that comparison,
-//! and the server decides about it. Everything else is as `kube` does it.
+//! rustls reads the certificate of a client only to compare its key, with a parser that knows
+//! version 3 alone. A client need not read its own certificate: here it is loaded without that
+//! comparison, and the server decides about it. Everything else is as `kube` does it.
 
 use std::sync::Arc;
 
