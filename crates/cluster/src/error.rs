@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use files::FileError;
 use registry::request::Refusal;
 use server::certs::CertsError;
 use store::{EngineError, OpenError};
@@ -52,7 +53,7 @@ pub enum ClusterError {
         path: PathBuf,
         /// What the operating system reports.
         #[source]
-        source: std::io::Error,
+        source: FileError,
     },
     /// The node options contradict each other or exceed a limit.
     #[error("cannot start simulated nodes")]
@@ -75,4 +76,24 @@ pub enum ClusterError {
         #[source]
         source: tokio::task::JoinError,
     },
+}
+
+impl ClusterError {
+    /// Returns the error of a file that others could have changed, or that this process may not
+    /// access, if that is the reason.
+    #[must_use]
+    pub fn file(&self) -> Option<&FileError> {
+        match self {
+            Self::Certificates {
+                source: CertsError::File(error),
+                ..
+            }
+            | Self::Kubeconfig { source: error, .. }
+            | Self::Store(OpenError {
+                reason: EngineError::Untrusted(error),
+                ..
+            }) => Some(error),
+            _ => None,
+        }
+    }
 }

@@ -10,7 +10,7 @@ use kube::Client;
 use node::NodeOptions;
 use registry::request::User;
 use registry::{Component, Registry};
-use server::certs::Certs;
+use server::certs::{Certs, CertsError, LoadedCerts};
 use server::listen::Listener;
 use server::{CallerService, Server, ServiceAccountTokens};
 use store::Store;
@@ -71,11 +71,15 @@ impl Cluster {
     pub async fn start(config: ClusterConfig) -> Result<Self, ClusterError> {
         // The address is the part most likely to be taken: nothing is written before it is ours.
         let listener = bind(config.listen.as_ref()).await?;
-        let (certs, store) = open_files(&config).await?;
+        let loaded = load_certs(&config).await?;
+        let store = open_store(&config.storage).await?;
 
         let controllers_run = Arc::new(AtomicBool::new(false));
+        let certs = loaded.certs().clone();
         let (registry, server) = build_api(&config, &certs, store, &controllers_run)?;
-        write_initial_objects(&registry, &server).await?;
+        // From here on files change: everything that exists has been read and accepted. These wait
+        // for the disk side by side.
+        tokio::try_join!(loaded.write(), write_initial_objects(&registry, &server))?;
         // From here on an error, too, cancels what was started: the guard is dropped with it.
         let clients = CancellationToken::new();
         let dropped = clients.clone().drop_guard();
@@ -289,24 +293,54 @@ async fn bind(listen: Option<&Listen>) -> Result<Option<Listener>, ClusterError>
     })
 }
 
-/// Loads certificates and opens the store side by side, since both wait for the disk. Without a
-/// listener the certificates are made in memory, on this thread: virtual time must not pass.
-async fn open_files(config: &ClusterConfig) -> Result<(Certs, Store), ClusterError> {
-    let certs = async {
-        match &config.listen {
-            Some(listen) => load_certs(listen, config.clock.now()).await,
-            None => Certs::make(&[], config.clock.now()).map_err(ClusterError::Keys),
-        }
-    };
-    tokio::try_join!(certs, open_store(&config.storage))
+/// Certificates, and the files that they came from or go to.
+enum CertsSource {
+    /// In the directory of the listener.
+    Files(LoadedCerts, PathBuf),
+    /// Without a listener nobody needs files.
+    Memory(Certs),
 }
 
-async fn load_certs(listen: &Listen, now: jiff::Timestamp) -> Result<Certs, ClusterError> {
-    let dir = listen.dir.join("pki");
+impl CertsSource {
+    fn certs(&self) -> &Certs {
+        match self {
+            Self::Files(loaded, _) => &loaded.certs,
+            Self::Memory(certs) => certs,
+        }
+    }
+
+    /// Writes the certificates that were made.
+    async fn write(self) -> Result<(), ClusterError> {
+        let Self::Files(loaded, dir) = self else {
+            return Ok(());
+        };
+        let write = move || {
+            let written = loaded.write();
+            written.map_err(|source| ClusterError::Certificates { dir, source })
+        };
+        let written = tokio::task::spawn_blocking(write).await;
+        written.map_err(|source| task_error("write certificates", source))?
+    }
+}
+
+/// Loads or makes certificates, and changes no file. Without a listener they are made in memory, on
+/// this thread: virtual time must not pass.
+async fn load_certs(config: &ClusterConfig) -> Result<CertsSource, ClusterError> {
+    let now = config.clock.now();
+    let Some(listen) = &config.listen else {
+        let made = Certs::make(&[], now).map_err(ClusterError::Keys)?;
+        return Ok(CertsSource::Memory(made));
+    };
+    let (root, dir) = (listen.dir.clone(), listen.dir.join("pki"));
     let names = [listen.address.ip().to_string()];
     let load = move || {
-        Certs::load_or_make(&dir, &names, now)
-            .map_err(|source| ClusterError::Certificates { dir, source })
+        let loaded = files::private_dir(&root)
+            .map_err(CertsError::from)
+            .and_then(|()| Certs::load(&dir, &names, now));
+        match loaded {
+            Ok(loaded) => Ok(CertsSource::Files(loaded, dir)),
+            Err(source) => Err(ClusterError::Certificates { dir, source }),
+        }
     };
     let loaded = tokio::task::spawn_blocking(load).await;
     loaded.map_err(|source| task_error("load certificates", source))?

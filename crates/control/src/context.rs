@@ -221,7 +221,7 @@ impl ControllerContext {
         K: Resource<Scope = NamespaceResourceScope>,
         K::DynamicType: Default,
     {
-        Api::namespaced(self.client.clone(), namespace)
+        Api::namespaced(self.client.clone(), &kinds::path::segment(namespace))
     }
 
     /// The API of a cluster-wide kind.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIResource, APIResourceList};
+use kinds::path::{is_api_version, segment};
 use kube::Client;
 use kube::discovery::ApiResource;
 use tokio::time::Instant;
@@ -45,10 +46,11 @@ impl ServedResource {
             "api"
         };
         let scope = if self.namespaced {
-            format!("/namespaces/{namespace}")
+            format!("/namespaces/{}", segment(namespace))
         } else {
             String::new()
         };
+        let name = segment(name);
         format!("/{root}/{}{scope}/{}/{name}", self.api_version, self.plural)
     }
 }
@@ -80,6 +82,10 @@ impl Discovery {
         api_version: &str,
         kind: &str,
     ) -> Result<ServedResource, ReconcileError> {
+        // References name any text, and this one becomes part of a path.
+        if !is_api_version(api_version) {
+            return Err(no_match(api_version, kind));
+        }
         let remembered = self
             .known
             .lock()

@@ -72,7 +72,7 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
     let index = informers
         .budgets
         .index_selectors(|budget| Selector::compile(selector_of(budget)).ok());
-    let disrupted_pods = Arc::new(DisruptedPods::default());
+    let disrupted_pods = Arc::new(DisruptedPods::new(context.clock.clone()));
     let (wake, tracked) = (queue.clone(), Arc::clone(&disrupted_pods));
     informers.budgets.subscribe(move |change| {
         tracked.observe_budget(change);

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kinds::path::segment;
 use kube::api::{
     DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy,
 };
@@ -311,7 +312,7 @@ impl Collector {
         if node.kind.namespaced {
             Api::namespaced_with(
                 self.context.client.clone(),
-                &node.key.namespace,
+                &segment(&node.key.namespace),
                 &node.kind.resource,
             )
         } else {
@@ -362,7 +363,7 @@ impl Collector {
         };
         debug!(object = %node.key, kind = node.kind.resource.kind,
             "deleting object without owners");
-        match self.api(node).delete(&node.key.name, &how).await {
+        match self.api(node).delete(&segment(&node.key.name), &how).await {
             Err(error) if !matches!(crate::error::code(&error), 404 | 409) => Err(error.into()),
             _ => Ok(()),
         }
@@ -413,7 +414,10 @@ impl Collector {
     }
 
     async fn fresh(&self, node: &GraphNode) -> Result<Option<Metadata>, ReconcileError> {
-        let fresh = self.api(node).get_metadata_opt(&node.key.name).await?;
+        let fresh = self
+            .api(node)
+            .get_metadata_opt(&segment(&node.key.name))
+            .await?;
         let fresh = fresh.map(|fresh| Metadata {
             types: fresh.types,
             metadata: fresh.metadata,
@@ -434,7 +438,7 @@ impl Collector {
         ignore_not_found(
             self.api(node)
                 .patch_metadata(
-                    &node.key.name,
+                    &segment(&node.key.name),
                     &PatchParams::default(),
                     &Patch::Merge(&patch),
                 )

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kinds::path::segment;
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::core::PartialObjectMeta;
@@ -148,7 +149,7 @@ impl Controller {
         }
         let body = serde_json::to_vec(&namespace)
             .map_err(|error| ReconcileError::Plan(error.to_string()))?;
-        let request = http::Request::put(format!("/api/v1/namespaces/{name}/finalize"))
+        let request = http::Request::put(format!("/api/v1/namespaces/{}/finalize", segment(name)))
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(body)
             .map_err(|error| ReconcileError::Plan(error.to_string()))?;
@@ -212,7 +213,7 @@ impl Controller {
         progress: &mut ContentDeletion,
     ) -> Result<(), ReconcileError> {
         let api: Api<PartialObjectMeta<DynamicObject>> =
-            Api::namespaced_with(self.context.client.clone(), name, &kind.resource);
+            Api::namespaced_with(self.context.client.clone(), &segment(name), &kind.resource);
         if api
             .list_metadata(&ListParams::default())
             .await?
@@ -232,7 +233,7 @@ impl Controller {
             for object in api.list_metadata(&ListParams::default()).await?.items {
                 ignore_not_found(
                     api.delete(
-                        &object.metadata.name.unwrap_or_default(),
+                        &segment(&object.metadata.name.unwrap_or_default()),
                         &DeleteParams::background(),
                     )
                     .await
@@ -286,8 +287,10 @@ impl Controller {
             "apis"
         };
         let path = format!(
-            "/{root}/{}/namespaces/{name}/{}",
-            kind.resource.api_version, kind.resource.plural
+            "/{root}/{}/namespaces/{}/{}",
+            kind.resource.api_version,
+            segment(name),
+            kind.resource.plural
         );
         let body = serde_json::to_vec(&DeleteParams::background())
             .map_err(|error| ReconcileError::Plan(error.to_string()))?;
@@ -325,6 +328,10 @@ impl Controller {
             .as_ref()
             .map_or(self.context.now(), |time| time.0);
         let left = until(self.context.now(), after_seconds(since, grace));
+        // Also when the clock was set back since the deletion.
+        let left = left.min(Duration::from_secs(
+            u64::try_from(grace).unwrap_or_default(),
+        ));
         Ok(Some(left).filter(|left| !left.is_zero()))
     }
 }

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use clock::Clock;
 use events::{EventRecorder, EventType};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -39,6 +40,8 @@ struct Controller {
     context: ControllerContext,
     nodes: Arc<Cache<Node>>,
     pods: Arc<Cache<Pod>>,
+    /// Measures silence and the pauses between taints.
+    steady: Clock,
     heartbeats: Arc<Heartbeats>,
     /// When the next node of a zone may get such a taint.
     next: Mutex<HashMap<String, Timestamp>>,
@@ -77,7 +80,8 @@ impl Heartbeats {
 pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
     let queue: WorkQueue<ObjectKey> = WorkQueue::new();
     let heartbeats = Arc::new(Heartbeats::default());
-    follow_heartbeats(context, informers, &queue, &heartbeats);
+    let steady = context.clock.steady();
+    follow_heartbeats(&steady, informers, &queue, &heartbeats);
     let (wake, nodes) = (queue.clone(), Arc::clone(&informers.nodes.cache));
     informers.pods.subscribe(move |change| {
         if let Some(pod) = &change.new
@@ -94,6 +98,7 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
         nodes: Arc::clone(&informers.nodes.cache),
         pods: Arc::clone(&informers.pods.cache),
         heartbeats,
+        steady,
         next: Mutex::default(),
         recorder: context.recorder(COMPONENT),
     });
@@ -106,12 +111,12 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
 }
 
 fn follow_heartbeats(
-    context: &ControllerContext,
+    steady: &Clock,
     informers: &mut Informers,
     queue: &WorkQueue<ObjectKey>,
     heartbeats: &Arc<Heartbeats>,
 ) {
-    let (wake, alive, clock) = (queue.clone(), Arc::clone(heartbeats), context.clock.clone());
+    let (wake, alive, clock) = (queue.clone(), Arc::clone(heartbeats), steady.clone());
     informers.nodes.subscribe(move |change| {
         let node = nodes::name(change.latest());
         match (&change.old, &change.new) {
@@ -121,7 +126,7 @@ fn follow_heartbeats(
         }
         wake.add(ObjectKey::new("", node));
     });
-    let (wake, alive, clock) = (queue.clone(), Arc::clone(heartbeats), context.clock.clone());
+    let (wake, alive, clock) = (queue.clone(), Arc::clone(heartbeats), steady.clone());
     informers.leases.subscribe(move |change| {
         let renewed = |lease: &Lease| lease.spec.as_ref().and_then(|spec| spec.renew_time.clone());
         let node = change.latest().metadata.name.as_deref().unwrap_or_default();
@@ -147,7 +152,8 @@ impl Reconciler for Controller {
         let Some(node) = self.nodes.find("", name) else {
             return Ok(Requeue::OnChange);
         };
-        let now = self.context.now();
+        // Silence is a duration: when the clock is set, no node has been silent for longer.
+        let (now, steady) = (self.context.now(), self.steady.now());
         let has_reported = taints::heartbeat(&node).is_some();
         let grace = if has_reported {
             self.context.options.node_monitor_grace
@@ -156,10 +162,10 @@ impl Reconciler for Controller {
         };
         let deadline = self
             .heartbeats
-            .last(name, now)
+            .last(name, steady)
             .saturating_add(grace)
             .unwrap_or(Timestamp::MAX);
-        let left = until(now, deadline);
+        let left = until(steady, deadline);
         if left.is_zero()
             && let Some(silent) = taints::with_unknown_conditions(&node, now)
         {
@@ -224,7 +230,7 @@ impl Controller {
         let mut pause = None;
         if let Some(key) = taints::evicting(node).filter(|key| !taints::has(node, key, "NoExecute"))
         {
-            match self.may_evict(node, now) {
+            match self.may_evict(node, self.steady.now()) {
                 Ok(()) => wanted.push((key, "NoExecute")),
                 Err(wait) => pause = wait,
             }

@@ -17,13 +17,14 @@ use std::time::Duration;
 
 use clock::Entropy;
 use futures::FutureExt;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 use kube::Client;
 use kube::api::{ListParams, Request, WatchParams};
 use kube::client::Body;
 use kube::core::Status;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
 pub(crate) use wire::without_managed_fields;
@@ -35,6 +36,15 @@ const PAGE: u32 = 500;
 const WATCH_SECONDS: u32 = 290;
 /// A stream that is silent for this long is dead. Servers send bookmarks every minute.
 const SILENCE: Duration = Duration::from_secs(295);
+/// The largest page of a list: 500 objects of the largest size that an API server stores.
+const MAX_PAGE_BYTES: usize = 1 << 30;
+/// The largest body of an error. A Status has some hundred bytes, a page of a proxy some thousand.
+const MAX_ERROR_BYTES: usize = 1 << 20;
+/// The maximum number of pages of one list: fifty million objects.
+const MAX_PAGES: usize = 100_000;
+/// A watch that ends earlier than this is followed by a pause, whatever it delivered. Servers keep
+/// watches for minutes, and one that ends each of them at once must not be asked without end.
+const SHORT_WATCH: Duration = Duration::from_secs(5);
 /// The first and the longest pause after a failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
@@ -104,6 +114,10 @@ enum WatchError {
     Decode(#[from] serde_json::Error),
     #[error("watch event exceeds the size limit")]
     TooLong,
+    #[error("cannot read page: {0}")]
+    Page(Box<dyn std::error::Error + Send + Sync>),
+    #[error("list does not end")]
+    Endless,
     #[error("watch failed: {0}")]
     Status(String),
     #[error("list without resourceVersion")]
@@ -132,6 +146,7 @@ pub(crate) async fn reflect(
     let mut attempts = 0;
     loop {
         reflector.progressed = false;
+        let started = Instant::now();
         let path = reflector.collection.path.clone();
         match AssertUnwindSafe(reflector.run(&mut *sink))
             .catch_unwind()
@@ -144,7 +159,7 @@ pub(crate) async fn reflect(
                 reflector.from = None;
             }
         }
-        attempts = if reflector.progressed {
+        attempts = if reflector.progressed && started.elapsed() >= SHORT_WATCH {
             0
         } else {
             attempts + 1
@@ -214,11 +229,11 @@ impl Reflector {
     async fn list(&mut self, sink: &mut dyn WatchSink) -> Result<String, WatchError> {
         sink.list_started();
         let mut next = String::new();
-        loop {
+        for _ in 0..MAX_PAGES {
             let params = ListParams {
                 field_selector: self.collection.fields.clone(),
                 limit: Some(PAGE),
-                continue_token: Some(next).filter(|next| !next.is_empty()),
+                continue_token: Some(next.clone()).filter(|next| !next.is_empty()),
                 ..ListParams::default()
             };
             let request = Request::new(&self.collection.path);
@@ -227,11 +242,9 @@ impl Reflector {
             } else {
                 request.list(&params)?
             };
-            let body = open(&self.client, request)
-                .await?
-                .collect()
-                .await?
-                .to_bytes();
+            let body = open(&self.client, request).await?;
+            let body = Limited::new(body, MAX_PAGE_BYTES).collect().await;
+            let body = body.map_err(WatchError::Page)?.to_bytes();
             let end = sink.list_page(&body)?;
             self.progressed = true;
             if end.next.is_empty() {
@@ -241,8 +254,12 @@ impl Reflector {
                 sink.list_completed();
                 return Ok(end.resource_version);
             }
+            if end.next == next {
+                break;
+            }
             next = end.next;
         }
+        Err(WatchError::Endless)
     }
 
     fn take(&mut self, line: &[u8], sink: &mut dyn WatchSink) -> Result<(), WatchError> {
@@ -290,7 +307,12 @@ async fn open(client: &Client, request: http::Request<Vec<u8>>) -> Result<Body, 
     if !code.is_client_error() && !code.is_server_error() {
         return Ok(answer.into_body());
     }
-    let body = answer.into_body().collect().await?.to_bytes();
+    let body = Limited::new(answer.into_body(), MAX_ERROR_BYTES);
+    let body = body
+        .collect()
+        .await
+        .map_err(kube::Error::Service)?
+        .to_bytes();
     let status = serde_json::from_slice::<Status>(&body).unwrap_or_else(|_| {
         let text = String::from_utf8_lossy(&body).into_owned();
         Status::failure(&text, code.canonical_reason().unwrap_or_default()).with_code(code.as_u16())

@@ -3,13 +3,14 @@
 //! A pod that tolerates a taint for a limited time is deleted when that time is over. Budgets do
 //! not apply, as upstream.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use events::{EventRecorder, EventType};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
+use tokio::time::Instant;
 
 use crate::context::{ControllerContext, Reconciler};
 use crate::error::{ReconcileError, ignore_not_found};
@@ -27,8 +28,9 @@ struct Controller {
     context: ControllerContext,
     nodes: Arc<Cache<Node>>,
     pods: Arc<Cache<Pod>>,
-    /// Pods whose deletion is scheduled.
-    scheduled: Mutex<HashSet<ObjectKey>>,
+    /// Pods whose deletion is scheduled: the deadline by the clock, and the moment when it comes.
+    /// The moment stays when the clock is set.
+    scheduled: Mutex<HashMap<ObjectKey, (Timestamp, Instant)>>,
     recorder: EventRecorder,
 }
 
@@ -119,13 +121,13 @@ impl Reconciler for Controller {
             .as_ref()
             .and_then(|pod| self.nodes.find("", node_name(pod)));
         let (Some(pod), Some(node)) = (pod, node) else {
-            self.set_scheduled(key, false);
+            self.unschedule(key);
             return Ok(Requeue::OnChange);
         };
         let now = self.context.now();
         match deadline(&pod, &node, now) {
             None => {
-                if self.set_scheduled(key, false) {
+                if self.unschedule(key) {
                     self.recorder.event(
                         &*pod,
                         EventType::Normal,
@@ -135,12 +137,12 @@ impl Reconciler for Controller {
                 }
                 Ok(Requeue::OnChange)
             }
-            Some(at) if at > now => {
-                self.set_scheduled(key, true);
-                Ok(Requeue::After(until(now, at).max(Duration::from_millis(1))))
-            }
-            Some(_) => {
-                self.set_scheduled(key, false);
+            Some(at) => {
+                let left = self.schedule(key, at, now);
+                if !left.is_zero() {
+                    return Ok(Requeue::After(left.max(Duration::from_millis(1))));
+                }
+                self.unschedule(key);
                 self.delete(&pod, key).await?;
                 Ok(Requeue::OnChange)
             }
@@ -149,17 +151,27 @@ impl Reconciler for Controller {
 }
 
 impl Controller {
-    /// Returns true when the deletion was scheduled before.
-    fn set_scheduled(&self, key: &ObjectKey, scheduled: bool) -> bool {
-        let mut set = self
-            .scheduled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if scheduled {
-            !set.insert(key.clone())
-        } else {
-            set.remove(key)
+    /// Schedules the deletion for this deadline, unless it is scheduled for it already. Returns the
+    /// time that is left.
+    fn schedule(&self, key: &ObjectKey, deadline: Timestamp, now: Timestamp) -> Duration {
+        let mut all = self.lock_scheduled();
+        let fresh = || (deadline, Instant::now() + until(now, deadline));
+        let entry = all.entry(key.clone()).or_insert_with(fresh);
+        if entry.0 != deadline {
+            *entry = fresh();
         }
+        entry.1.saturating_duration_since(Instant::now())
+    }
+
+    /// Returns true when the deletion was scheduled before.
+    fn unschedule(&self, key: &ObjectKey) -> bool {
+        self.lock_scheduled().remove(key).is_some()
+    }
+
+    fn lock_scheduled(&self) -> MutexGuard<'_, HashMap<ObjectKey, (Timestamp, Instant)>> {
+        self.scheduled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn delete(&self, pod: &Pod, key: &ObjectKey) -> Result<(), ReconcileError> {

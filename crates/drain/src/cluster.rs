@@ -58,6 +58,20 @@ pub struct Unread {
     pub resource: &'static str,
     /// The server's error message, or [`NOT_IN_FILE`].
     pub why: String,
+    /// What is known about the objects of the kind.
+    #[serde(skip)]
+    pub cause: UnreadCause,
+}
+
+/// Why a kind was not read, which decides whether a result without it is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnreadCause {
+    /// The server refused the list or failed: there may be any number of objects.
+    Failed,
+    /// The server does not serve the kind (404), so there are no objects.
+    NotServed,
+    /// The user's file contains none, which may be intended.
+    NotInFile,
 }
 
 async fn list<K>(api: Api<K>) -> Result<Vec<K>, kube::Error>
@@ -73,7 +87,9 @@ where
 {
     match scope {
         NamespaceScope::Cluster => Api::all(client.clone()),
-        NamespaceScope::Namespace(namespace) => Api::namespaced(client.clone(), namespace),
+        NamespaceScope::Namespace(namespace) => {
+            Api::namespaced(client.clone(), &kinds::path::segment(namespace))
+        }
     }
 }
 
@@ -146,7 +162,8 @@ macro_rules! snapshot {
             /// has none or whether they were left out.
             fn mark_absent(&mut self) {
                 $(if self.$field.is_empty() {
-                    self.unread.push(Unread { resource: $resource, why: NOT_IN_FILE.to_owned() });
+                    self.unread.push(Unread { resource: $resource, why: NOT_IN_FILE.to_owned(),
+                        cause: UnreadCause::NotInFile });
                 })*
             }
         }
@@ -162,6 +179,10 @@ fn unread(resource: &'static str, error: kube::Error) -> Result<Unread, kube::Er
         kube::Error::Api(status) if status.code != 401 => Ok(Unread {
             resource,
             why: status.message.clone(),
+            cause: match status.code {
+                404 => UnreadCause::NotServed,
+                _ => UnreadCause::Failed,
+            },
         }),
         other => Err(other),
     }

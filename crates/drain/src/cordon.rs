@@ -1,6 +1,7 @@
 //! Marks nodes as unschedulable, and as schedulable again.
 
 use k8s_openapi::api::core::v1::Node;
+use kinds::path::segment;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Client, Error, ResourceExt as _};
 pub use rules::nodes::is_cordoned;
@@ -34,7 +35,7 @@ pub async fn find(
     }
     let mut nodes: Vec<Node> = Vec::new();
     for name in names {
-        let node = api.get(short_name(name)).await?;
+        let node = api.get(&segment(short_name(name))).await?;
         if nodes.iter().all(|seen| seen.name_any() != node.name_any()) {
             nodes.push(node);
         }
@@ -43,7 +44,8 @@ pub async fn find(
 }
 
 /// Strips the resource prefix that kubectl accepts.
-fn short_name(name: &str) -> &str {
+#[must_use]
+pub fn short_name(name: &str) -> &str {
     ["node/", "nodes/", "no/"]
         .iter()
         .find_map(|prefix| name.strip_prefix(prefix))
@@ -76,7 +78,7 @@ pub async fn set(
     };
     let patch = Patch::Strategic(json!({"spec": {"unschedulable": value}}));
     Api::<Node>::all(client.clone())
-        .patch(&node.name_any(), &params, &patch)
+        .patch(&segment(&node.name_any()), &params, &patch)
         .await?;
     Ok(CordonChange::Made)
 }
@@ -88,7 +90,7 @@ pub async fn set(
 pub async fn cordon(client: &Client, node: &str) -> Result<CordonChange, Error> {
     set(
         client,
-        &Api::all(client.clone()).get(node).await?,
+        &Api::all(client.clone()).get(&segment(node)).await?,
         true,
         false,
     )

@@ -7,6 +7,7 @@
 //! anybody notices, and the build is a third shorter.
 
 use futures::{Stream, StreamExt as _};
+use kinds::path::segment;
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
@@ -28,7 +29,7 @@ where
 {
     let resource = ApiResource::erase::<K>(&());
     let api: Api<DynamicObject> = match namespace {
-        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+        Some(namespace) => Api::namespaced_with(client, &segment(namespace), &resource),
         None => Api::all_with(client, &resource),
     };
     watcher::watcher(api, config)

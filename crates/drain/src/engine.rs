@@ -12,9 +12,10 @@ use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
+use kinds::path::segment;
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinSet;
 
 use crate::event::DrainEvent;
@@ -28,6 +29,9 @@ use crate::{cordon, pods, surge};
 /// The prefix of group names: pods that were named one by one are drained like the pods of a node,
 /// one group for each namespace.
 const GROUP_PREFIX: &str = "namespace/";
+
+/// The number of watch events that wait for the engine. A server that sends more waits.
+const MAX_INPUTS: usize = 1024;
 
 /// What the engine knows about the eviction API of the server. No request is sent before it is
 /// known.
@@ -60,8 +64,8 @@ pub struct DrainEngine {
     /// The kinds whose failing watch was reported.
     reported_watches: BTreeSet<&'static str>,
     running: FuturesUnordered<BoxFuture<'static, EngineInput>>,
-    inputs: UnboundedReceiver<EngineInput>,
-    sender: UnboundedSender<EngineInput>,
+    inputs: Receiver<EngineInput>,
+    sender: Sender<EngineInput>,
     watches: JoinSet<()>,
 }
 
@@ -127,7 +131,7 @@ impl DrainEngine {
         names: Vec<String>,
         parallel: usize,
     ) -> Self {
-        let (sender, inputs) = unbounded_channel();
+        let (sender, inputs) = channel(MAX_INPUTS);
         let discovery = if options.delete {
             EvictionDiscovery::NotNeeded
         } else {
@@ -195,7 +199,10 @@ impl DrainEngine {
             }
             // Inputs that arrived together lead to one decision: a budget may free for several
             // pods.
-            while let Ok(input) = self.inputs.try_recv() {
+            for _ in 0..MAX_INPUTS {
+                let Ok(input) = self.inputs.try_recv() else {
+                    break;
+                };
                 self.handle(input);
             }
         }
@@ -316,8 +323,8 @@ impl DrainEngine {
                 EngineInput::Responded(target, answer)
             }),
             DrainAction::Check(target) => self.start(async move {
-                let found = Api::<Pod>::namespaced(client, &target.namespace)
-                    .get_opt(&target.name)
+                let found = Api::<Pod>::namespaced(client, &segment(&target.namespace))
+                    .get_opt(&segment(&target.name))
                     .await;
                 EngineInput::Checked(target, found.map(|pod| pod.map(Box::new)))
             }),

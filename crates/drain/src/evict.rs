@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
+use kinds::path::segment;
 use kube::core::Status;
 use kube::{Client, Error, ResourceExt as _};
 use serde::Serialize;
@@ -33,6 +34,15 @@ impl PodRef {
             name: pod.name_any(),
             uid: pod.uid().unwrap_or_default(),
         }
+    }
+
+    /// Returns the path of the pod, which names cannot lead astray.
+    fn path(&self) -> String {
+        format!(
+            "/api/v1/namespaces/{}/pods/{}",
+            segment(&self.namespace),
+            segment(&self.name)
+        )
     }
 }
 
@@ -155,10 +165,7 @@ const REPLACED: [&str; 2] = ["UID in precondition", "the UID in the precondition
 
 /// Sends one eviction request, without retries. Errors of the transport are classified too.
 pub async fn evict(client: &Client, target: &PodRef, options: EvictionOptions) -> EvictionResponse {
-    let path = format!(
-        "/api/v1/namespaces/{}/pods/{}/eviction",
-        target.namespace, target.name
-    );
+    let path = format!("{}/eviction", target.path());
     let body = json!({
         "apiVersion": if options.beta { "policy/v1beta1" } else { "policy/v1" },
         "kind": "Eviction",
@@ -174,14 +181,10 @@ pub async fn delete(
     target: &PodRef,
     options: EvictionOptions,
 ) -> EvictionResponse {
-    let path = format!(
-        "/api/v1/namespaces/{}/pods/{}",
-        target.namespace, target.name
-    );
     let mut body = delete_options(target, options);
     body["apiVersion"] = json!("v1");
     body["kind"] = json!("DeleteOptions");
-    send(client, http::Request::delete(path), &body).await
+    send(client, http::Request::delete(target.path()), &body).await
 }
 
 fn delete_options(target: &PodRef, options: EvictionOptions) -> Value {
@@ -445,6 +448,19 @@ mod tests {
                 "{body:?}"
             );
         }
+    }
+
+    #[test]
+    fn names_stay_inside_their_segments_of_the_path() {
+        let target = PodRef {
+            namespace: "shop/../kube-system".into(),
+            name: "../secrets/key?x".into(),
+            uid: String::new(),
+        };
+        assert_eq!(
+            target.path(),
+            "/api/v1/namespaces/shop%2F..%2Fkube-system/pods/..%2Fsecrets%2Fkey%3Fx"
+        );
     }
 
     #[test]

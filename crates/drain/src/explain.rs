@@ -118,6 +118,16 @@ pub struct Explanation {
     pub dry_run: Option<DryRunAnswer>,
 }
 
+/// The resources without which no verdict about a subject of this kind is certain. What else could
+/// not be read is listed in [`Explanation::unread`].
+#[must_use]
+pub fn reads(kind: SubjectKind) -> &'static [&'static str] {
+    match kind {
+        SubjectKind::Pod | SubjectKind::Budget => &["pods", "poddisruptionbudgets.policy"],
+        SubjectKind::Node => &["nodes", "pods", "poddisruptionbudgets.policy"],
+    }
+}
+
 /// Explains a subject. `None` when the snapshot does not contain it.
 #[must_use]
 pub fn explain(snapshot: &ClusterSnapshot, subject: &ExplainSubject) -> Option<Explanation> {

@@ -1,5 +1,7 @@
 //! Formats durations, counts and lists of names for people.
 
+use std::borrow::Cow;
+
 use jiff::{SignedDuration, Timestamp};
 
 /// Formats a duration in its largest sensible unit: `35 s`, `14 min`, `5 h`, `3 d`. Negative
@@ -11,6 +13,16 @@ pub(crate) fn span(time: SignedDuration) -> String {
         120..7200 => format!("{} min", seconds / 60),
         7200..172_800 => format!("{} h", seconds / 3600),
         _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// Returns text that stays on its line: line breaks, which messages of webhooks contain, are
+/// shown as `\n` and `\r`.
+pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
+    if text.contains(['\n', '\r']) {
+        Cow::Owned(text.replace('\n', "\\n").replace('\r', "\\r"))
+    } else {
+        Cow::Borrowed(text)
     }
 }
 

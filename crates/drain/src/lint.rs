@@ -34,6 +34,22 @@ use context::LintContext;
 /// The annotation with the rules to suppress for an object, separated by commas; `*` for all.
 pub const IGNORE: &str = "lint.exeunt.dev/ignore";
 
+/// The resources that the rules read. Without one of them, a rule may miss what it looks for.
+pub const READS: &[&str] = &[
+    "pods",
+    "poddisruptionbudgets.policy",
+    "deployments.apps",
+    "statefulsets.apps",
+    "replicasets.apps",
+    "daemonsets.apps",
+    "replicationcontrollers",
+    "jobs.batch",
+    "horizontalpodautoscalers.autoscaling",
+    "services",
+    "validatingwebhookconfigurations.admissionregistration.k8s.io",
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+];
+
 /// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -22,7 +22,9 @@ pub async fn drain(
     node: &str,
     events: UnboundedSender<DrainEvent>,
 ) -> Result<(), kube::Error> {
-    let node = Api::all(client.clone()).get(node).await?;
+    let node = Api::all(client.clone())
+        .get(&kinds::path::segment(node))
+        .await?;
     let filter = FilterOptions {
         ignore_daemonsets: true,
         delete_emptydir_data: true,

@@ -41,6 +41,27 @@ use model::{ClusterModel, ModelPodState, Replacement};
 use simulation::{NodeOrder, NodeTiers, SimulationResult, simulate};
 use timing::seconds;
 
+/// The resources that the simulation reads. Without one of them, the drain may take another course.
+pub const READS: &[&str] = &[
+    "nodes",
+    "namespaces",
+    "pods",
+    "poddisruptionbudgets.policy",
+    "replicasets.apps",
+    "deployments.apps",
+    "statefulsets.apps",
+    "daemonsets.apps",
+    "replicationcontrollers",
+    "jobs.batch",
+    "horizontalpodautoscalers.autoscaling",
+    "services",
+    "persistentvolumeclaims",
+    "persistentvolumes",
+    "volumeattachments.storage.k8s.io",
+    "validatingwebhookconfigurations.admissionregistration.k8s.io",
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+];
+
 /// The drain that is planned, and the assumptions of the simulation.
 #[derive(Clone, Debug)]
 pub struct PlanOptions {

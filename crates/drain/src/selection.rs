@@ -6,6 +6,7 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
+use kinds::path::segment;
 use kube::api::{Api, ListParams};
 use kube::{Client, Error};
 
@@ -81,8 +82,8 @@ async fn daemon_sets_of(client: &Client, pods: &[Pod]) -> BTreeMap<DaemonSetKey,
     keys.sort();
     keys.dedup();
     let look_up = |(namespace, name): DaemonSetKey| async move {
-        let api = Api::<DaemonSet>::namespaced(client.clone(), &namespace);
-        let found = match api.get(&name).await {
+        let api = Api::<DaemonSet>::namespaced(client.clone(), &segment(&namespace));
+        let found = match api.get(&segment(&name)).await {
             Ok(_) => DaemonSetLookup::Found,
             Err(Error::Api(status)) if status.code == 404 => {
                 DaemonSetLookup::NotFound(status.message.clone())

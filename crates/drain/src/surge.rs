@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
+use kinds::path::segment;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt as _};
@@ -82,7 +83,11 @@ impl SurgedWorkload {
     }
 
     fn api(&self, client: &Client) -> Api<DynamicObject> {
-        Api::namespaced_with(client.clone(), &self.namespace, &self.kind.resource())
+        Api::namespaced_with(
+            client.clone(),
+            &segment(&self.namespace),
+            &self.kind.resource(),
+        )
     }
 }
 
@@ -126,7 +131,11 @@ pub(crate) async fn raise(client: &Client, pod: &Pod, node: &str) -> Result<Surg
         });
         let scaled = surge
             .api(client)
-            .patch(&surge.name, &PatchParams::default(), &Patch::Merge(patch))
+            .patch(
+                &segment(&surge.name),
+                &PatchParams::default(),
+                &Patch::Merge(patch),
+            )
             .await;
         scaled.map_err(|error| {
             format!(
@@ -197,7 +206,7 @@ pub(crate) async fn restore(client: &Client, surge: &SurgedWorkload) -> Result<b
 
 /// Waits until the members that a StatefulSet had before are all ready, or the set is deleted.
 async fn members_are_back(client: &Client, surge: &SurgedWorkload) {
-    let Ok(Some(set)) = surge.api(client).get_opt(&surge.name).await else {
+    let Ok(Some(set)) = surge.api(client).get_opt(&segment(&surge.name)).await else {
         return;
     };
     let wanted = workload::members(&set, before(&set).unwrap_or(1));
@@ -259,7 +268,7 @@ pub(crate) async fn lower(client: &Client, surge: &SurgedWorkload) -> Result<boo
     };
     // A concurrent write conflicts once or twice; five conflicts mean that something is wrong.
     for _ in 0..5 {
-        let Some(object) = api.get_opt(&surge.name).await.map_err(failed)? else {
+        let Some(object) = api.get_opt(&segment(&surge.name)).await.map_err(failed)? else {
             return Ok(false);
         };
         let Some(before) = before(&object) else {
@@ -273,7 +282,11 @@ pub(crate) async fn lower(client: &Client, surge: &SurgedWorkload) -> Result<boo
             patch["spec"] = json!({"replicas": before});
         }
         match api
-            .patch(&surge.name, &PatchParams::default(), &Patch::Merge(patch))
+            .patch(
+                &segment(&surge.name),
+                &PatchParams::default(),
+                &Patch::Merge(patch),
+            )
             .await
         {
             Ok(_) => return Ok(true),

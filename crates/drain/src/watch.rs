@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt as _};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 
 use crate::cordon::CordonChange;
 use crate::dynamic;
@@ -63,7 +63,7 @@ pub(crate) async fn pods(
     namespace: Option<String>,
     config: watcher::Config,
     node: String,
-    inputs: UnboundedSender<EngineInput>,
+    inputs: Sender<EngineInput>,
 ) {
     let mut events = dynamic::watch::<Pod>(client, namespace.as_deref(), config).boxed();
     let mut listed = BTreeSet::new();
@@ -78,19 +78,19 @@ pub(crate) async fn pods(
                 EngineInput::PodObserved(Box::new(pod))
             }
             Ok(Event::InitDone) => {
-                drop(inputs.send(EngineInput::PodWatch(None)));
+                drop(inputs.send(EngineInput::PodWatch(None)).await);
                 EngineInput::PodsListed(node.clone(), std::mem::take(&mut listed))
             }
             Ok(Event::Apply(pod)) => EngineInput::PodObserved(Box::new(pod)),
             Ok(Event::Delete(pod)) => EngineInput::PodDeleted(pod.uid().unwrap_or_default()),
             Err(error) => EngineInput::PodWatch(Some(message_of(&error))),
         };
-        drop(inputs.send(input));
+        drop(inputs.send(input).await);
     }
 }
 
 /// Watches a node.
-pub(crate) async fn node(client: Client, name: String, inputs: UnboundedSender<EngineInput>) {
+pub(crate) async fn node(client: Client, name: String, inputs: Sender<EngineInput>) {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut events = dynamic::watch::<Node>(client, None, config).boxed();
     let mut found = false;
@@ -112,12 +112,16 @@ pub(crate) async fn node(client: Client, name: String, inputs: UnboundedSender<E
                 continue;
             }
         };
-        drop(inputs.send(EngineInput::NodeObserved(name.clone(), seen)));
+        drop(
+            inputs
+                .send(EngineInput::NodeObserved(name.clone(), seen))
+                .await,
+        );
     }
 }
 
 /// Watches all budgets.
-pub(crate) async fn budgets(client: Client, inputs: UnboundedSender<EngineInput>) {
+pub(crate) async fn budgets(client: Client, inputs: Sender<EngineInput>) {
     let mut events =
         dynamic::watch::<PodDisruptionBudget>(client, None, watcher::Config::default()).boxed();
     while let Some(event) = events.next().await {
@@ -130,7 +134,7 @@ pub(crate) async fn budgets(client: Client, inputs: UnboundedSender<EngineInput>
             Ok(Event::Init) => continue,
             Err(error) => EngineInput::BudgetWatch(Some(message_of(&error))),
         };
-        drop(inputs.send(input));
+        drop(inputs.send(input).await);
     }
 }
 

@@ -5,16 +5,17 @@
 //! with a hint in [`errors`] and nowhere else.
 
 mod errors;
+mod guard;
+mod identity;
 
-use std::time::Duration;
-
-use kube::client::{Body, ClientBuilder};
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use serde_json::json;
 
 use crate::cli::ConnectArgs;
 use crate::error::CliError;
+use crate::names;
+pub(crate) use guard::ServerContact;
 
 /// A client, and the names that messages use for what it is connected to.
 #[derive(Clone)]
@@ -23,10 +24,25 @@ pub(crate) struct Connection {
     pub(crate) client: Client,
     /// The namespace of objects that are given without one.
     pub(crate) namespace: String,
-    server: String,
+    /// When the server was last heard.
+    pub(crate) contact: ServerContact,
+    server: ServerRef,
+}
+
+/// What error messages say about the server and about how this process presents itself to it.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerRef {
+    url: String,
+    /// Whether the user's certificate is of X.509 version 1.
+    version_1: bool,
 }
 
 impl Connection {
+    /// Returns the URL of the server, for messages.
+    pub(crate) fn server(&self) -> &str {
+        &self.server.url
+    }
+
     /// Describes why a request failed. `doing` is what was attempted, like `list pods`.
     pub(crate) fn error(&self, doing: &str, error: &kube::Error) -> CliError {
         errors::request_error(&self.server, doing, error)
@@ -37,21 +53,29 @@ impl Connection {
 pub(crate) async fn connect(arguments: &ConnectArgs) -> Result<Connection, CliError> {
     let mut config = load(arguments).await?;
     adjust(&mut config, arguments)?;
+    names::namespace(&config.default_namespace)?;
     let (server, namespace) = (
         config.cluster_url.to_string(),
         config.default_namespace.clone(),
     );
     let server = server.trim_end_matches('/').to_owned();
-    let client = ClientBuilder::try_from(config)
-        .map_err(|error| errors::request_error(&server, "connect", &error))?
-        .build();
-    let client = if arguments.request_timeout.is_zero() {
-        client
-    } else {
-        limited(client, arguments.request_timeout, &namespace)
+    let mut server = ServerRef {
+        url: server,
+        version_1: false,
     };
+    let built = identity::build(config)
+        .map_err(|error| errors::request_error(&server, "connect", &error))?;
+    server.version_1 = built.version_1;
+    let contact = ServerContact::new();
+    let client = guard::guard(
+        built.client,
+        arguments.request_timeout,
+        &namespace,
+        contact.clone(),
+    );
     Ok(Connection {
         client,
+        contact,
         namespace,
         server,
     })
@@ -135,38 +159,4 @@ fn parse_server(server: &str) -> Result<http::Uri, CliError> {
             "use a URL like https://127.0.0.1:6443",
         )
     })
-}
-
-/// Adds a timeout to each response, including its body. For a watch it ends with the head of the
-/// response: the stream may be idle for longer, and its watcher reconnects by itself.
-fn limited(client: Client, limit: Duration, namespace: &str) -> Client {
-    let service = tower::service_fn(move |request: http::Request<Body>| {
-        let client = client.clone();
-        async move {
-            let watch = request
-                .uri()
-                .query()
-                .is_some_and(|query| query.contains("watch="));
-            let answer = async {
-                let response = client.send(request).await?;
-                if watch {
-                    return Ok(response);
-                }
-                let (head, body) = response.into_parts();
-                Ok(http::Response::from_parts(
-                    head,
-                    Body::from(body.collect_bytes().await?.to_vec()),
-                ))
-            };
-            match tokio::time::timeout(limit, answer).await {
-                Ok(answer) => answer.map_err(|error: kube::Error| {
-                    Box::new(error) as Box<dyn std::error::Error + Send + Sync>
-                }),
-                Err(_) => Err(Box::new(errors::ResponseTimeout {
-                    seconds: limit.as_secs_f64(),
-                }) as _),
-            }
-        }
-    });
-    Client::new(service, namespace)
 }

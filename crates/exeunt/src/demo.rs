@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use crate::cli::DemoArgs;
 use crate::error::CliError;
 use crate::signals::Signals;
-use crate::terminal::{Terminal, TextStyle, print_line};
+use crate::terminal::{Terminal, TextStyle, print_line, print_styled};
 use event::DemoEvent;
 use observe::Observation;
 
@@ -55,7 +55,7 @@ pub(crate) async fn run(arguments: &DemoArgs) -> Result<(), CliError> {
         ..ClusterConfig::default()
     };
     let cluster = Cluster::start(config).await?;
-    let heading = |text: &str| print_line(&terminal.paint(TextStyle::Heading, text));
+    let heading = |text: &str| print_styled(&terminal.paint(TextStyle::Heading, text));
     heading("A cluster in this process");
     print_line(&format!(
         "  ready after {} ms: API server at {}, controllers, scheduler, 3 simulated nodes",
@@ -64,7 +64,8 @@ pub(crate) async fn run(arguments: &DemoArgs) -> Result<(), CliError> {
     ));
 
     let client = cluster.client();
-    heading("\nA Deployment with 6 pods and a PodDisruptionBudget");
+    print_line("");
+    heading("A Deployment with 6 pods and a PodDisruptionBudget");
     print_line("  nginx-pdb: maxUnavailable 1, unhealthyPodEvictionPolicy AlwaysAllow");
     let from = Instant::now();
     apply_sample(&client).await?;
@@ -75,8 +76,9 @@ pub(crate) async fn run(arguments: &DemoArgs) -> Result<(), CliError> {
     ));
 
     let (node, pods) = busiest_node(&client).await?;
+    print_line("");
     heading(&format!(
-        "\nDraining {node}, which runs {} of the pods",
+        "Draining {node}, which runs {} of the pods",
         pods.len()
     ));
     let drain = DemoDrain {
@@ -93,7 +95,7 @@ pub(crate) async fn run(arguments: &DemoArgs) -> Result<(), CliError> {
         pods.len(),
         totals.refusals
     );
-    print_line(&terminal.paint(TextStyle::Success, &summary));
+    print_styled(&terminal.paint(TextStyle::Success, &summary));
 
     if arguments.keep {
         keep(&cluster, &node).await?;
@@ -198,7 +200,7 @@ impl DemoDrain<'_> {
         let (observation_sender, mut observations) = unbounded_channel();
         let watches = observe::namespace(self.client, NAMESPACE, &observation_sender);
         let (progress_sender, mut progress) = unbounded_channel();
-        let (clock, started) = (Clock::system(), Instant::now());
+        let (clock, started) = (Clock::system().steady(), Instant::now());
         let mut totals = DrainTotals {
             seconds: 0.0,
             refusals: 0,
@@ -295,7 +297,7 @@ impl DemoDrain<'_> {
             .rsplit_once('-')
             .filter(|_| number != usize::MAX)
             .map_or(name.to_owned(), |(_, suffix)| format!("…-{suffix}"));
-        print_line(&event.render(
+        print_styled(&event.render(
             self.terminal,
             started.elapsed().as_secs_f64(),
             &short,
@@ -305,14 +307,16 @@ impl DemoDrain<'_> {
 }
 
 fn print_next_steps() {
-    print_line("\nTo continue with kubectl:");
+    print_line("");
+    print_line("To continue with kubectl:");
     print_line("  exeunt demo --keep            keep this cluster running, with the node cordoned");
     print_line("  exeunt serve --nodes 3        start an empty cluster that survives restarts");
 }
 
 async fn keep(cluster: &Cluster, node: &str) -> Result<(), CliError> {
     let mut signals = Signals::listen()?;
-    print_line("\nThe server runs until you press Ctrl-C. In another terminal:");
+    print_line("");
+    print_line("The server runs until you press Ctrl-C. In another terminal:");
     if let Some(kubeconfig) = cluster.kubeconfig() {
         print_line(&format!("  export KUBECONFIG={}", kubeconfig.display()));
     }

@@ -6,6 +6,7 @@
 
 mod confirm;
 mod kubectl;
+mod outage;
 mod progress;
 mod summary;
 mod table;
@@ -30,6 +31,7 @@ use crate::cli::{
 };
 use crate::connect::{Connection, connect};
 use crate::error::CliError;
+use crate::names;
 use crate::signals::Signals;
 use crate::terminal::{print_line, print_message};
 
@@ -39,7 +41,7 @@ pub(crate) async fn run(arguments: &DrainArgs) -> Result<(), CliError> {
     let selection = &arguments.selection;
     parse_selector("--pod-selector", "<pod_selector>", &selection.pod_selector)?;
     let connection = connect(&arguments.connect).await?;
-    let (client, clock) = (connection.client.clone(), Clock::system());
+    let (client, clock) = (connection.client.clone(), Clock::system().steady());
     let nodes = find(&connection, &selection.nodes, selection.selector.as_deref()).await?;
     if nodes.is_empty() {
         print_message("No resources found");
@@ -59,14 +61,21 @@ pub(crate) async fn run(arguments: &DrainArgs) -> Result<(), CliError> {
     let parallel = usize::try_from(selection.parallel).unwrap_or(1);
     let engine = DrainEngine::drain(client, clock.clone(), policy, survey, nodes, parallel);
     let eviction = &arguments.eviction;
-    Box::pin(progress::follow(engine, clock, eviction, &mut signals)).await
+    Box::pin(progress::follow(
+        engine,
+        clock,
+        eviction,
+        &connection,
+        &mut signals,
+    ))
+    .await
 }
 
 /// Evicts pods by name or label.
 pub(crate) async fn evict(arguments: &EvictArgs) -> Result<(), CliError> {
     let policy = policy(&arguments.eviction);
     let connection = connect(&arguments.connect).await?;
-    let clock = Clock::system();
+    let clock = Clock::system().steady();
     let pods = pods(&connection, arguments).await?;
     if pods.is_empty() {
         print_message("No resources found");
@@ -85,7 +94,14 @@ pub(crate) async fn evict(arguments: &EvictArgs) -> Result<(), CliError> {
     let mut signals = Signals::listen()?;
     let engine = DrainEngine::evict(connection.client.clone(), clock.clone(), policy, pods);
     let eviction = &arguments.eviction;
-    Box::pin(progress::follow(engine, clock, eviction, &mut signals)).await
+    Box::pin(progress::follow(
+        engine,
+        clock,
+        eviction,
+        &connection,
+        &mut signals,
+    ))
+    .await
 }
 
 /// Cordons nodes, or uncordons them if `unschedulable` is false. Continues with the other nodes
@@ -120,7 +136,7 @@ pub(crate) async fn cordon(arguments: &CordonArgs, unschedulable: bool) -> Resul
                 // The last error is returned; the others are printed here.
                 let error = connection.error(&format!("{verb} node {name:?}"), &error);
                 if let Err(before) = std::mem::replace(&mut last, Err(error)) {
-                    print_message(&before.render());
+                    before.print();
                 }
             }
         }
@@ -130,13 +146,16 @@ pub(crate) async fn cordon(arguments: &CordonArgs, unschedulable: bool) -> Resul
 
 async fn find(
     connection: &Connection,
-    names: &[String],
+    wanted: &[String],
     selector: Option<&str>,
 ) -> Result<Vec<Node>, CliError> {
     if let Some(selector) = selector {
         parse_selector("--selector", "<selector>", selector)?;
     }
-    cordon::find(&connection.client, names, selector)
+    for name in wanted {
+        names::node(cordon::short_name(name))?;
+    }
+    cordon::find(&connection.client, wanted, selector)
         .await
         .map_err(|error| connection.error("read the nodes", &error))
 }
@@ -160,6 +179,8 @@ async fn pods(connection: &Connection, arguments: &EvictArgs) -> Result<Vec<Pod>
             Some((namespace, name)) => (namespace, name),
             None => (connection.namespace.as_str(), name.as_str()),
         };
+        names::namespace(namespace)?;
+        names::pod(name)?;
         pods.push(
             api(namespace).get(name).await.map_err(|error| {
                 connection.error(&format!("read pod {namespace}/{name}"), &error)

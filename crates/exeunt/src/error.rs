@@ -4,6 +4,8 @@ mod cluster;
 
 use std::process::ExitCode;
 
+use crate::terminal::print_message;
+
 /// Why a command failed.
 ///
 /// The message says what was attempted, on what, and why it failed. The hint says what the user can
@@ -42,7 +44,16 @@ impl CliError {
         self
     }
 
-    /// Returns the lines for standard error.
+    /// Prints the message and the hint on standard error, each on one line.
+    pub(crate) fn print(&self) {
+        print_message(&format!("error: {}", self.message));
+        if let Some(hint) = &self.hint {
+            print_message(&format!("hint: {hint}"));
+        }
+    }
+
+    /// Returns the lines for standard error, for tests of messages.
+    #[cfg(test)]
     pub(crate) fn render(&self) -> String {
         let mut text = format!("error: {}", self.message);
         if let Some(hint) = &self.hint {

@@ -1,14 +1,15 @@
 //! `exeunt explain`: finds the named objects, reads the cluster around them, prints explanations.
 
 use ::drain::cluster::{ClusterSnapshot, NOT_IN_FILE, NamespaceScope, Unread};
-use ::drain::explain::{ExplainSubject, Explanation, SubjectKind, explain};
+use ::drain::explain::{ExplainSubject, Explanation, SubjectKind, explain, reads};
 use clock::Clock;
 
 use crate::cli::{ExplainArgs, ReportFormat};
 use crate::connect::{Connection, connect};
 use crate::error::CliError;
+use crate::names;
 use crate::snapshot;
-use crate::terminal::print_line;
+use crate::terminal::{print_block, print_json};
 
 /// An argument that names a subject, like `web-0` or `pod/web-0`.
 struct SubjectName<'a> {
@@ -24,7 +25,7 @@ pub(crate) async fn run(arguments: &ExplainArgs) -> Result<(), CliError> {
         .iter()
         .map(|text| parse(text))
         .collect::<Result<Vec<_>, _>>()?;
-    let explanations = match arguments.files.is_empty() {
+    let (explanations, snapshot) = match arguments.files.is_empty() {
         true => online(arguments, &wanted).await?,
         false => offline(arguments, &wanted)?,
     };
@@ -32,17 +33,27 @@ pub(crate) async fn run(arguments: &ExplainArgs) -> Result<(), CliError> {
         ReportFormat::Json => {
             let json = serde_json::to_string_pretty(&explanations)
                 .map_err(|error| CliError::new(error.to_string()))?;
-            print_line(&json);
+            print_json(&json);
         }
         ReportFormat::Text => {
             let texts: Vec<String> = explanations.iter().map(Explanation::render).collect();
-            print_line(texts.join("\n").trim_end());
+            print_block(texts.join("\n").trim_end());
         }
     }
-    Ok(())
+    let mut needed: Vec<&str> = Vec::new();
+    for explanation in &explanations {
+        needed.extend(reads(explanation.subject.kind));
+    }
+    snapshot::require_complete(&snapshot.failed_lists(&needed), arguments.ignore_unreadable)
 }
 
 fn parse(text: &str) -> Result<SubjectName<'_>, CliError> {
+    let parsed = parse_kind(text)?;
+    names::object(parsed.name)?;
+    Ok(parsed)
+}
+
+fn parse_kind(text: &str) -> Result<SubjectName<'_>, CliError> {
     match text.split_once('/') {
         None => Ok(SubjectName {
             kind: None,
@@ -64,7 +75,7 @@ fn parse(text: &str) -> Result<SubjectName<'_>, CliError> {
 fn offline(
     arguments: &ExplainArgs,
     wanted: &[SubjectName<'_>],
-) -> Result<Vec<Explanation>, CliError> {
+) -> Result<(Vec<Explanation>, ClusterSnapshot), CliError> {
     let files = snapshot::read(&arguments.files)?;
     let snapshot = snapshot::parse(&files, Clock::system().now())?;
     let namespace = if arguments.all_namespaces {
@@ -84,13 +95,13 @@ fn offline(
                 .filter_map(|subject| explain(&snapshot, subject)),
         );
     }
-    Ok(explanations)
+    Ok((explanations, snapshot))
 }
 
 async fn online(
     arguments: &ExplainArgs,
     wanted: &[SubjectName<'_>],
-) -> Result<Vec<Explanation>, CliError> {
+) -> Result<(Vec<Explanation>, ClusterSnapshot), CliError> {
     let connection = connect(&arguments.connect).await?;
     let namespace = (!arguments.all_namespaces).then_some(connection.namespace.as_str());
     let nodes = wanted.iter().any(|one| one.kind == Some(SubjectKind::Node));
@@ -127,7 +138,7 @@ async fn online(
             explanation.ask(&connection.client).await;
         }
     }
-    Ok(explanations)
+    Ok((explanations, snapshot))
 }
 
 async fn read(connection: &Connection, scope: NamespaceScope) -> Result<ClusterSnapshot, CliError> {

@@ -1,14 +1,14 @@
 //! `exeunt lint`: checks manifests or a cluster, prints findings, fails from a severity on.
 
-use ::drain::cluster::{ClusterSnapshot, NamespaceScope};
-use ::drain::lint::{Finding, FindingSeverity, LintOptions, SourceMap, lint, sarif, text};
+use ::drain::cluster::{ClusterSnapshot, NamespaceScope, Unread};
+use ::drain::lint::{Finding, FindingSeverity, LintOptions, READS, SourceMap, lint, sarif, text};
 use clock::Clock;
 
 use crate::cli::{FailOn, FindingsFormat, LintArgs};
 use crate::connect::connect;
 use crate::error::CliError;
 use crate::snapshot;
-use crate::terminal::{print_line, print_message};
+use crate::terminal::{print_block, print_json};
 
 /// Runs the command.
 pub(crate) async fn run(arguments: &LintArgs) -> Result<(), CliError> {
@@ -26,18 +26,10 @@ pub(crate) async fn run(arguments: &LintArgs) -> Result<(), CliError> {
             parsed
         }
     };
-    for unread in &snapshot.unread {
-        print_message(&format!(
-            "Warning: cannot read {}; rules about them are skipped: {}",
-            unread.resource, unread.why
-        ));
-    }
+    let failed = snapshot.failed_lists(READS);
+    let failed: Vec<Unread> = failed.into_iter().cloned().collect();
     // Without pods, every budget would look as if its selector matched nothing.
-    if snapshot
-        .unread
-        .iter()
-        .any(|unread| unread.resource == "pods")
-    {
+    if failed.iter().any(|unread| unread.resource == "pods") {
         snapshot.budgets.clear();
     }
     let findings = lint(
@@ -47,7 +39,11 @@ pub(crate) async fn run(arguments: &LintArgs) -> Result<(), CliError> {
             max_grace: arguments.max_grace,
         },
     );
-    print(arguments.output, &findings)?;
+    print(arguments.output, &findings, &failed)?;
+    let complete = snapshot::require_complete(
+        &failed.iter().collect::<Vec<_>>(),
+        arguments.ignore_unreadable,
+    );
     let limit = match arguments.fail_on {
         FailOn::Note => FindingSeverity::Note,
         FailOn::Warning => FindingSeverity::Warning,
@@ -58,7 +54,7 @@ pub(crate) async fn run(arguments: &LintArgs) -> Result<(), CliError> {
         .filter(|finding| !finding.suppressed && finding.severity >= limit)
         .count()
     {
-        0 => Ok(()),
+        0 => complete,
         count => {
             let hint = "fix them, suppress them by annotation (see exeunt lint --help), or use \
                         another --fail-on";
@@ -83,17 +79,17 @@ async fn online(arguments: &LintArgs) -> Result<ClusterSnapshot, CliError> {
     read.map_err(|error| connection.error("read the cluster", &error))
 }
 
-fn print(format: FindingsFormat, findings: &[Finding]) -> Result<(), CliError> {
+fn print(format: FindingsFormat, findings: &[Finding], failed: &[Unread]) -> Result<(), CliError> {
     let json = match format {
         FindingsFormat::Text => {
-            print_line(text(findings).trim_end());
+            print_block(text(findings, failed.is_empty()).trim_end());
             return Ok(());
         }
         FindingsFormat::Json => serde_json::to_string_pretty(findings),
         FindingsFormat::Sarif => {
-            serde_json::to_string_pretty(&sarif(findings, env!("CARGO_PKG_VERSION")))
+            serde_json::to_string_pretty(&sarif(findings, failed, env!("CARGO_PKG_VERSION")))
         }
     };
-    print_line(&json.map_err(|error| CliError::new(error.to_string()))?);
+    print_json(&json.map_err(|error| CliError::new(error.to_string()))?);
     Ok(())
 }

@@ -10,10 +10,11 @@ mod demo;
 mod drain;
 mod error;
 mod explain;
-mod files;
 mod gates;
 mod lint;
 mod manual;
+mod names;
+mod open_files;
 mod plan;
 mod serve;
 mod signals;
@@ -33,15 +34,29 @@ use error::CliError;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     let result = start_log(&cli).and_then(|()| run(&cli.command));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            terminal::print_message(&error.render());
+            error.print();
             error.exit_code()
         }
     }
+}
+
+/// Prints help, which contains nothing but this program's own text, or what is wrong with the
+/// arguments, which contains them.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        terminal::print_message_block(error.render().to_string().trim_end());
+    } else {
+        drop(error.print());
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 fn run(command: &Command) -> Result<(), CliError> {
@@ -85,7 +100,9 @@ fn start_log(cli: &Cli) -> Result<(), CliError> {
         })?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        // Colours would be escaped with everything else that a terminal obeys.
+        .with_ansi(false)
+        .with_writer(|| terminal::LogWriter)
         .init();
     Ok(())
 }

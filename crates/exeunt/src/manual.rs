@@ -7,13 +7,13 @@ use clap::CommandFactory as _;
 
 use crate::cli::Cli;
 use crate::error::CliError;
-use crate::terminal::print_line;
+use crate::terminal::print_block;
 
 /// Prints a completion script for a shell.
 pub(crate) fn complete(shell: clap_complete::Shell) -> Result<(), CliError> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "exeunt", &mut script);
-    print_line(
+    print_block(
         String::from_utf8(script)
             .context("cannot print the completion script")?
             .trim_end(),

@@ -13,7 +13,7 @@ use crate::cli::{PlanArgs, ReportFormat};
 use crate::connect::connect;
 use crate::error::CliError;
 use crate::snapshot;
-use crate::terminal::print_line;
+use crate::terminal::{print_block, print_json};
 
 /// Runs the command.
 pub(crate) async fn run(arguments: &PlanArgs) -> Result<(), CliError> {
@@ -28,13 +28,15 @@ pub(crate) async fn run(arguments: &PlanArgs) -> Result<(), CliError> {
         CliError::new(error.to_string()).hint("list the nodes with: kubectl get nodes")
     })?;
     match arguments.output {
-        ReportFormat::Text => print_line(plan.render(&options).trim_end()),
+        ReportFormat::Text => print_block(plan.render(&options).trim_end()),
         ReportFormat::Json => {
-            print_line(&serde_json::to_string_pretty(&plan).map_err(anyhow::Error::from)?)
+            print_json(&serde_json::to_string_pretty(&plan).map_err(anyhow::Error::from)?)
         }
     }
+    let failed = snapshot.failed_lists(plan::READS);
+    let complete = snapshot::require_complete(&failed, arguments.ignore_unreadable);
     if plan.finishes {
-        return Ok(());
+        return complete;
     }
     Err(CliError::new("the drain would not finish")
         .hint("find out what blocks a pod with: exeunt explain POD"))

@@ -2,19 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use cluster::{Cluster, ClusterConfig, Listen, NodeOptions, Storage, TokenFile};
 
 use crate::cli::{ServeArgs, StoreKind};
 use crate::error::CliError;
-use crate::files;
 use crate::gates;
+use crate::open_files;
 use crate::signals::Signals;
 use crate::terminal::{print_line, print_message};
 
 /// Runs the control plane.
 pub(crate) async fn run(arguments: &ServeArgs) -> Result<(), CliError> {
-    files::raise_limit();
+    open_files::raise_limit();
     let cluster = Cluster::start(config(arguments)?).await?;
     let mut signals = Signals::listen()?;
     if let (Some(url), Some(kubeconfig)) = (cluster.url(), cluster.kubeconfig()) {
@@ -40,8 +39,7 @@ fn config(arguments: &ServeArgs) -> Result<ClusterConfig, CliError> {
         Some(data_dir) => data_dir.clone(),
         None => default_data_dir()?,
     };
-    std::fs::create_dir_all(&data_dir)
-        .with_context(|| format!("cannot create data directory {}", data_dir.display()))?;
+    files::private_dir(&data_dir)?;
     // The printed path must work from any directory.
     let data_dir = data_dir.canonicalize().unwrap_or(data_dir);
     let storage = match arguments.store {
@@ -66,11 +64,10 @@ fn config(arguments: &ServeArgs) -> Result<ClusterConfig, CliError> {
 
 fn read_tokens(path: &Path) -> Result<TokenFile, CliError> {
     let hint = "use one token,user,uid,\"group1,group2\" on each line";
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        CliError::usage(
-            format!("cannot read token file {}: {error}", path.display()),
-            hint,
-        )
+    let text = files::read_prepared(path).map_err(|error| {
+        let remedy = error.remedy().unwrap_or_else(|| hint.to_owned());
+        let why = anyhow::Error::new(error);
+        CliError::usage(format!("cannot use the token file: {why:#}"), remedy)
     })?;
     TokenFile::parse(&text).map_err(|error| {
         CliError::usage(

@@ -3,10 +3,11 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use ::drain::cluster::ClusterSnapshot;
+use ::drain::cluster::{ClusterSnapshot, Unread};
 use jiff::Timestamp;
 
 use crate::error::CliError;
+use crate::terminal::print_message;
 
 /// A file with its contents.
 pub(crate) struct File {
@@ -66,4 +67,29 @@ pub(crate) fn parse(files: &[File], now: Timestamp) -> Result<ClusterSnapshot, C
         }
     }
     Ok(whole.unwrap_or_else(|| ClusterSnapshot::empty(moment)))
+}
+
+/// Reports the lists that failed. Call this after the result has been printed.
+///
+/// # Errors
+/// A list failed and `ignore` is false: the result may be wrong.
+pub(crate) fn require_complete(failed: &[&Unread], ignore: bool) -> Result<(), CliError> {
+    for unread in failed {
+        print_message(&format!("not checked: {}: {}", unread.resource, unread.why));
+    }
+    let Some(first) = failed.first().filter(|_| !ignore) else {
+        return Ok(());
+    };
+    let kinds = match failed.len() {
+        1 => "a kind of objects".to_owned(),
+        count => format!("{count} kinds of objects"),
+    };
+    Err(CliError::new(format!(
+        "the result is incomplete: {kinds} could not be read"
+    ))
+    .hint(format!(
+        "grant the user a role that may list them, check with: kubectl auth can-i list {}; or \
+             accept the result with --ignore-unreadable",
+        first.resource
+    )))
 }

@@ -23,6 +23,7 @@ pub mod json;
 mod lookup;
 pub mod names;
 pub mod patch;
+pub mod path;
 pub mod protobuf;
 pub mod quantity;
 pub mod schedule;

@@ -107,7 +107,8 @@ pub fn run_with(
         options.clone(),
     );
     tasks.spawn(registration.run(registering, shutdown.clone()));
-    let agent = Agent::new(client, clock, entropy, &options, runtime, recorder);
+    // Grace periods and probes are durations: a machine whose clock is set must not cut them short.
+    let agent = Agent::new(client, clock.steady(), entropy, &options, runtime, recorder);
     tasks.spawn(agent.run(shutdown));
     Ok(Handle { tasks, registered })
 }

@@ -124,7 +124,9 @@ impl NodeRegistration {
 
     async fn keep_alive(&self) {
         let count = self.options.names.len();
-        let begin = self.clock.now();
+        // A clock that is set back must not delay renewals, or the node would count as dead.
+        let steady = self.clock.steady();
+        let begin = steady.now();
         let rounds_per_status = self
             .options
             .status_interval
@@ -138,7 +140,7 @@ impl NodeRegistration {
         let mut calls: JoinSet<(usize, bool)> = JoinSet::new();
         for round in 1_u32.. {
             for index in 0..count {
-                self.clock
+                steady
                     .sleep_until(renewal_time(
                         begin,
                         self.options.lease_interval,
@@ -153,7 +155,7 @@ impl NodeRegistration {
                 }
                 while let Some(call) = finished {
                     if let Ok((index, true)) = call {
-                        renewed_at[index] = self.clock.now();
+                        renewed_at[index] = steady.now();
                     }
                     finished = calls.try_join_next();
                 }
@@ -161,7 +163,7 @@ impl NodeRegistration {
                 // once. A node that could not renew its lease for long reports immediately,
                 // because the node lifecycle controller may have marked it as unknown.
                 let reports = (u128::from(round) + index as u128).is_multiple_of(rounds_per_status)
-                    || self.clock.now().duration_since(renewed_at[index]) > lease_duration;
+                    || steady.now().duration_since(renewed_at[index]) > lease_duration;
                 let registration = self.clone();
                 calls.spawn(async move {
                     let renewed = registration.renew(index).await;

@@ -189,10 +189,12 @@ impl Registry {
         self.inner.store.revision().0
     }
 
-    /// Returns the error of a store that has failed and accepts no more writes.
+    /// Checks the store, and returns the error of one that has failed and accepts no more writes.
+    /// The message contains no paths.
     #[must_use]
     pub fn store_failure(&self) -> Option<String> {
-        self.inner.store.failure().map(|error| error.to_string())
+        let checked = self.inner.store.check();
+        checked.err().map(|error| error.to_string())
     }
 
     pub(crate) fn clock(&self) -> &Clock {

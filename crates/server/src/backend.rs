@@ -14,7 +14,7 @@ pub trait Backend: Send + Sync + 'static {
     /// Checks whether requests can be answered at all. `/readyz` and `/livez` show the outcome.
     ///
     /// # Errors
-    /// The reason why they cannot.
+    /// The reason why they cannot. Everybody may see it: it contains no paths and no addresses.
     fn check(&self) -> Result<(), String> {
         Ok(())
     }

@@ -6,36 +6,29 @@
 //! which clients reach the server. The authority is replaced only if it is missing or expires soon,
 //! because clients have to trust it.
 
-mod files;
 mod issue;
+mod pending;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use files::FileError;
 use jiff::Timestamp;
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
 use crate::auth::ClientVerifier;
-pub(crate) use files::write_secret;
 use issue::{Authority, CertificateSubject};
+use pending::PendingFiles;
 
 /// An error in loading or making certificates.
 #[derive(Debug, thiserror::Error)]
 pub enum CertsError {
-    /// A file or directory could not be read or written.
-    #[error("cannot {doing} {path}")]
-    File {
-        /// The attempted operation: `read`, `write` or `create`.
-        doing: &'static str,
-        /// Path of the file.
-        path: String,
-        /// The error of the file system.
-        #[source]
-        source: std::io::Error,
-    },
+    /// A file or directory could not be read or written, or others could have changed it.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A file exists but holds no usable certificate or key.
     #[error("cannot use {path}: {why}")]
     Unusable {
@@ -80,6 +73,25 @@ pub struct Certs {
     pub accounts_key: String,
 }
 
+/// The certificates of a directory, of which some may not be written yet.
+#[derive(Clone, Debug)]
+pub struct LoadedCerts {
+    /// The certificates.
+    pub certs: Certs,
+    dir: PathBuf,
+    made: PendingFiles,
+}
+
+impl LoadedCerts {
+    /// Writes those that were made. Does nothing if all were read.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn write(&self) -> Result<(), CertsError> {
+        self.made.write(&self.dir)
+    }
+}
+
 impl std::fmt::Debug for Certs {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str("Certs")
@@ -104,9 +116,22 @@ impl Certs {
     /// # Errors
     /// A file cannot be read or written, or holds no usable certificate or key.
     pub fn load_or_make(dir: &Path, names: &[String], now: Timestamp) -> Result<Self, CertsError> {
-        files::make_dir(dir)?;
-        let mut made = files::Files::default();
-        let authority = match files::read_pair(dir, "ca")? {
+        let loaded = Self::load(dir, names, now)?;
+        loaded.write()?;
+        Ok(loaded.certs)
+    }
+
+    /// Like [`Certs::load_or_make`], but changes nothing on disk until [`LoadedCerts::write`] is
+    /// called, so that a start that fails elsewhere leaves the directory as it was.
+    ///
+    /// # Errors
+    /// A file cannot be read, or holds no usable certificate or key.
+    pub fn load(dir: &Path, names: &[String], now: Timestamp) -> Result<LoadedCerts, CertsError> {
+        if dir.exists() {
+            files::private_dir(dir)?;
+        }
+        let mut made = PendingFiles::default();
+        let authority = match pending::read_pair(dir, "ca")? {
             Some(pair) if issue::lasts(&pair, now) => Authority::of(pair, &dir.join("ca.crt"))?,
             _ => {
                 let authority = Authority::make(now)?;
@@ -116,7 +141,7 @@ impl Certs {
         };
         let names = all_names(names);
         let mut fresh = |name: &'static str, subject: &CertificateSubject<'_>| {
-            if let Some(pair) = files::read_pair(dir, name)?
+            if let Some(pair) = pending::read_pair(dir, name)?
                 && issue::is_good(&pair, &authority, subject, now)
             {
                 return Ok(pair);
@@ -127,7 +152,7 @@ impl Certs {
         };
         let serving = fresh("apiserver", &CertificateSubject::Server { names: &names })?;
         let admin = fresh("admin", &ADMIN)?;
-        let accounts_key = match files::read_key(dir, "sa")? {
+        let accounts_key = match pending::read_key(dir, "sa")? {
             Some(key) => issue::checked_key(key, &dir.join("sa.key"))?,
             None => {
                 let key = issue::new_key()?;
@@ -135,12 +160,16 @@ impl Certs {
                 key
             }
         };
-        made.write()?;
-        Ok(Self {
+        let certs = Self {
             authority: authority.pair.certificate.clone(),
             serving,
             admin,
             accounts_key,
+        };
+        Ok(LoadedCerts {
+            certs,
+            dir: dir.to_owned(),
+            made,
         })
     }
 

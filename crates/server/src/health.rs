@@ -11,6 +11,9 @@ use crate::respond;
 pub(crate) struct Check {
     pub(crate) name: &'static str,
     pub(crate) outcome: Result<(), String>,
+    /// Whether the reason is shown in the list of all checks. Upstream shows none there, because a
+    /// reason can name paths and addresses; the response of the single check has it.
+    pub(crate) public: bool,
 }
 
 /// Splits a path into endpoint and name of a single check; `None` for other paths.
@@ -54,10 +57,10 @@ pub(crate) fn answer(
         let line = match &check.outcome {
             _ if excluded.contains(&check.name) => format!("[+]{} excluded: ok\n", check.name),
             Ok(()) => format!("[+]{} ok\n", check.name),
-            Err(_) => {
+            Err(why) => {
                 failed = true;
-                // The reason can name paths and addresses. The response of the single check has it.
-                format!("[-]{} failed: reason withheld\n", check.name)
+                let why = if check.public { why } else { "reason withheld" };
+                format!("[-]{} failed: {why}\n", check.name)
             }
         };
         lines.push_str(&line);
@@ -100,10 +103,12 @@ mod tests {
             Check {
                 name: "ping",
                 outcome: Ok(()),
+                public: false,
             },
             Check {
                 name: "store",
                 outcome,
+                public: false,
             },
         ];
         let response = answer("readyz", single, &Query::parse(Some(query)), &checks);
@@ -166,6 +171,21 @@ mod tests {
                 "{single} {query} {failing}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_public_reason_is_listed() {
+        let checks = [Check {
+            name: "store",
+            outcome: Err("its files are gone".to_owned()),
+            public: true,
+        }];
+        let response = answer("readyz", "", &Query::parse(None), &checks);
+        let body = response.into_body().collect().await.expect("cannot fail");
+        assert_eq!(
+            body.to_bytes(),
+            "[-]store failed: its files are gone\nreadyz check failed\n"
+        );
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use files::FileError;
 
-use crate::certs::{Certs, write_secret};
+use crate::certs::Certs;
 
 /// The text of a kubeconfig for a server at `url` (`https://127.0.0.1:6443`).
 #[must_use]
@@ -40,8 +41,8 @@ current-context: exeunt
 ///
 /// # Errors
 /// What the file system reports.
-pub fn write(path: &Path, url: &str, certs: &Certs) -> std::io::Result<()> {
-    write_secret(path, &render(url, certs))
+pub fn write(path: &Path, url: &str, certs: &Certs) -> Result<(), FileError> {
+    files::write_private(path, &render(url, certs))
 }
 
 #[cfg(test)]

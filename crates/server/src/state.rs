@@ -215,16 +215,19 @@ impl ServerState {
             Check {
                 name: "ping",
                 outcome: Ok(()),
+                public: false,
             },
             Check {
                 name: "store",
                 outcome: self.backend.check(),
+                public: true,
             },
         ];
         if endpoint == "readyz" {
             let stopping = self.stopping.load(Ordering::Relaxed);
             checks.push(Check {
                 name: "shutdown",
+                public: false,
                 outcome: if stopping {
                     Err("process is shutting down".to_owned())
                 } else {

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use files::FileError;
 
 use crate::record::{Record, Revision, StoreEvent};
 
@@ -38,7 +39,17 @@ pub trait Engine: Send {
     ///
     /// After an error the batch may be durable or not. The store then makes no further calls.
     fn append(&mut self, batch: &Batch<'_>) -> Result<(), EngineError>;
+
+    /// Returns a check that what this engine has made durable is still where the next process will
+    /// look for it; `None` for an engine whose storage cannot be removed. The store calls it
+    /// between batches, from any thread.
+    fn presence(&self) -> Option<PresenceCheck> {
+        None
+    }
 }
+
+/// A check of [`Engine::presence`]: quick, and without effects.
+pub type PresenceCheck = Box<dyn Fn() -> Result<(), EngineError> + Send + Sync>;
 
 /// A record as [`Engine::load`] returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,12 +102,35 @@ pub enum EngineError {
         /// The format that this version reads and writes.
         known: u32,
     },
+    /// Another user owns a file of the store or its directory, or may have changed it.
+    #[error(transparent)]
+    Untrusted(FileError),
+    /// A file of the store was removed, moved or replaced while it was open. What is written to it
+    /// would be lost.
+    #[error("a file of the store was {what} while the store was open")]
+    Replaced {
+        /// The path of the file, which the message does not contain: health checks show it to
+        /// everybody.
+        path: PathBuf,
+        /// What happened to it: `replaced`, or `removed or moved away`.
+        what: &'static str,
+    },
     /// The operating system returned an error.
     #[error("cannot access the files of the store")]
     Io(#[from] std::io::Error),
     /// Any other error of the engine, including a panic.
     #[error("the storage engine failed: {0}")]
     Failed(String),
+}
+
+impl From<FileError> for EngineError {
+    fn from(error: FileError) -> Self {
+        match &error {
+            // With the path in its message.
+            FileError::Io { source, .. } => Self::Io(std::io::Error::new(source.kind(), error)),
+            _ => Self::Untrusted(error),
+        }
+    }
 }
 
 /// The error of opening a store on disk. The files are unchanged.

@@ -19,7 +19,8 @@
 //!   in the order of revisions.
 //! * **Fail-stop.** After the first failure of the engine no commit is accepted
 //!   ([`CommitError::Failed`]), because the content of the disk is unknown until it is opened
-//!   again. Reads continue with what was durable.
+//!   again. Reads continue with what was durable. Files that were removed or replaced while they
+//!   are open are such a failure.
 //! * **Bounds.** The history, the commits that wait for the engine and the batches of a watch are
 //!   bounded. A reader that falls behind the history gets [`Compacted`]; a writer that gets ahead
 //!   of the engine gets [`CommitError::Busy`].
@@ -95,7 +96,7 @@ mod writer;
 pub use crate::commit::{Closed, CommitError, Committed};
 pub use crate::engine::disk::DiskEngine;
 pub use crate::engine::memory::MemoryEngine;
-pub use crate::engine::{Batch, Engine, EngineError, OpenError, Stored, Write};
+pub use crate::engine::{Batch, Engine, EngineError, OpenError, PresenceCheck, Stored, Write};
 pub use crate::history::Compacted;
 pub use crate::index::Index;
 pub use crate::options::StoreOptions;
@@ -104,3 +105,4 @@ pub use crate::snapshot::{Range, Snapshot};
 pub use crate::store::Store;
 pub use crate::txn::{MAX_KEY_BYTES, MAX_VALUE_BYTES, Txn, Unstorable};
 pub use crate::watch::Watch;
+pub use files::FileError;

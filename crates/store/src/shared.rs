@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::commit::{Closed, CommitError, Committed};
-use crate::engine::{self, Engine, EngineError};
+use crate::engine::{self, Engine, EngineError, PresenceCheck};
 use crate::feed::Feed;
 use crate::history::{self, Compacted, History};
 use crate::index::Index;
@@ -44,6 +44,8 @@ pub(crate) struct SharedState {
     pub(crate) fed: tokio::sync::watch::Sender<Revision>,
     /// True when the engine is closed.
     pub(crate) ended: tokio::sync::watch::Sender<bool>,
+    /// The engine's own check, which needs no lock.
+    presence: Option<PresenceCheck>,
 }
 
 /// The newest applied keyspace, and the commits that wait for the engine.
@@ -92,6 +94,7 @@ impl SharedState {
     pub(crate) fn new(
         keyspace: Keyspace,
         inline: Option<Box<dyn Engine>>,
+        presence: Option<PresenceCheck>,
         options: StoreOptions,
     ) -> Self {
         let revision = keyspace.revision;
@@ -113,6 +116,7 @@ impl SharedState {
             visible,
             fed: tokio::sync::watch::Sender::new(revision),
             ended: tokio::sync::watch::Sender::new(false),
+            presence,
         }
     }
 
@@ -269,6 +273,23 @@ impl SharedState {
 
     pub(crate) fn fail(&self, error: &Arc<EngineError>) {
         self.head().fail(error);
+    }
+
+    /// Fails the store if the engine's files are gone.
+    pub(crate) fn check_presence(&self) {
+        // After the store was closed, its files may go.
+        if !matches!(self.head().status, StoreStatus::Open) {
+            return;
+        }
+        let Some(Err(error)) = self.presence.as_ref().map(|check| check()) else {
+            return;
+        };
+        let mut head = self.head();
+        if matches!(head.status, StoreStatus::Open) {
+            head.fail(&Arc::new(error));
+            // The writer closes the engine.
+            self.work.notify_one();
+        }
     }
 
     pub(crate) fn begin_close(&self) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::commit::{Closed, CommitError, Committed};
 use crate::engine::disk::DiskEngine;
 use crate::engine::memory::MemoryEngine;
-use crate::engine::{Engine, EngineError, OpenError};
+use crate::engine::{Engine, EngineError, OpenError, PresenceCheck};
 use crate::history::Compacted;
 use crate::index::Index;
 use crate::keyspace::Keyspace;
@@ -46,7 +46,12 @@ impl Store {
     /// Opens an empty store without durability, with these limits.
     #[must_use]
     pub fn open_memory_with(options: StoreOptions) -> Self {
-        Self::new(Keyspace::empty(), Some(Box::new(MemoryEngine)), options)
+        Self::new(
+            Keyspace::empty(),
+            Some(Box::new(MemoryEngine)),
+            None,
+            options,
+        )
     }
 
     /// Opens the store in the directory `dir`, or creates it. Blocks until all records are read.
@@ -72,7 +77,8 @@ impl Store {
         options: StoreOptions,
     ) -> Result<Self, EngineError> {
         let keyspace = load(&mut *engine)?;
-        Ok(Self::new(keyspace, Some(engine), options))
+        let presence = engine.presence();
+        Ok(Self::new(keyspace, Some(engine), presence, options))
     }
 
     /// Opens a store on an engine that blocks while it syncs. The engine gets a thread of its own,
@@ -86,7 +92,8 @@ impl Store {
         options: StoreOptions,
     ) -> Result<Self, EngineError> {
         let keyspace = load(&mut *engine)?;
-        let mut store = Self::new(keyspace, None, options);
+        let presence = engine.presence();
+        let mut store = Self::new(keyspace, None, presence, options);
         let shared = Arc::clone(&store.handle.shared);
         let thread = thread::Builder::new()
             .name("store".into())
@@ -97,10 +104,15 @@ impl Store {
         Ok(store)
     }
 
-    fn new(keyspace: Keyspace, inline: Option<Box<dyn Engine>>, options: StoreOptions) -> Self {
+    fn new(
+        keyspace: Keyspace,
+        inline: Option<Box<dyn Engine>>,
+        presence: Option<PresenceCheck>,
+        options: StoreOptions,
+    ) -> Self {
         Self {
             handle: Arc::new(CloseOnDrop {
-                shared: Arc::new(SharedState::new(keyspace, inline, options)),
+                shared: Arc::new(SharedState::new(keyspace, inline, presence, options)),
                 writer: None,
             }),
         }
@@ -244,6 +256,17 @@ impl Store {
             StoreStatus::Failed(error) => Some(Arc::clone(error)),
             StoreStatus::Open | StoreStatus::Closed => None,
         }
+    }
+
+    /// Checks that the store accepts commits and that its files are still in their places. The
+    /// check itself writes nothing; a store whose files are gone has failed from then on.
+    ///
+    /// # Errors
+    ///
+    /// The engine's failure, now or earlier.
+    pub fn check(&self) -> Result<(), Arc<EngineError>> {
+        self.shared().check_presence();
+        self.failure().map_or(Ok(()), Err)
     }
 
     fn shared(&self) -> &SharedState {

@@ -26,6 +26,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use clock::Clock;
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -47,6 +49,9 @@ pub struct DisruptedPodsView {
     /// These pods were seen terminating or gone after their eviction. A pod of that name is a
     /// successor.
     pub fulfilled: BTreeSet<String>,
+    /// By how much the clock was set since the entry arrived, where it was. The entries of these
+    /// pods neither expire early nor stay longer because of that.
+    pub clock_set: BTreeMap<String, SignedDuration>,
 }
 
 /// Arrivals by the name of the pod.
@@ -59,12 +64,14 @@ struct Arrival {
     /// The resource version of the budget that brought the entry.
     version: u64,
     at: Instant,
+    /// The correction of the clock at the arrival.
+    correction: SignedDuration,
     fulfilled: bool,
 }
 
 /// Follows the `disruptedPods` entries of all budgets, and the deletions of their pods.
-#[derive(Default)]
 pub(super) struct DisruptedPods {
+    clock: Clock,
     state: RwLock<EntryIndex>,
 }
 
@@ -102,7 +109,9 @@ impl DisruptedPods {
         });
         for (pod, at) in entries.into_iter().flatten() {
             if !arrivals.contains_key(pod) {
-                let arrival = state.arrival(&key, pod, at, version(&change.latest().metadata));
+                let newest = version(&change.latest().metadata);
+                let mut arrival = state.arrival(&key, pod, at, newest);
+                arrival.correction = self.clock.correction();
                 arrivals.insert(pod.clone(), arrival);
             }
         }
@@ -124,11 +133,16 @@ impl DisruptedPods {
         let arrivals = state.budgets.get(&ObjectKey::of(budget));
         let (newest, now) = (version(&budget.metadata), Instant::now());
         let mut view = DisruptedPodsView::default();
+        let correction = self.clock.correction();
         for (pod, at) in entries_of(budget) {
-            let waits = match arrivals
+            let known = arrivals
                 .and_then(|known| known.get(pod))
-                .filter(|known| known.value == *at)
-            {
+                .filter(|known| known.value == *at);
+            let set = known.map(|known| correction.saturating_sub(known.correction));
+            if let Some(set) = set.filter(|set| !set.is_zero()) {
+                view.clock_set.insert(pod.clone(), set);
+            }
+            let waits = match known {
                 Some(arrival) if arrival.fulfilled => {
                     view.fulfilled.insert(pod.clone());
                     false
@@ -142,6 +156,16 @@ impl DisruptedPods {
             }
         }
         view
+    }
+}
+
+impl DisruptedPods {
+    /// Knows no entries yet.
+    pub(super) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            state: RwLock::default(),
+        }
     }
 }
 
@@ -163,6 +187,7 @@ impl EntryIndex {
             value: value.clone(),
             version,
             at: Instant::now(),
+            correction: SignedDuration::ZERO,
             fulfilled,
         }
     }
@@ -237,6 +262,10 @@ mod tests {
 
     use super::*;
 
+    fn tracker() -> DisruptedPods {
+        DisruptedPods::new(Clock::starting_at(jiff::Timestamp::UNIX_EPOCH))
+    }
+
     const ONE: &str = "2026-01-01T00:00:01Z";
     const TWO: &str = "2026-01-01T00:00:02Z";
 
@@ -275,7 +304,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_entry_is_settled_when_the_pods_are_known_up_to_its_arrival() {
-        let tracked = DisruptedPods::default();
+        let tracked = tracker();
         let first = budget(10, json!({"a": ONE}));
         tracked.observe_budget(&ObjectChange {
             old: None,
@@ -317,7 +346,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_entry_is_fulfilled_when_its_pod_was_seen_to_end_after_it() {
         let is_fulfilled_by = |end: ObjectChange<Pod>| {
-            let (tracked, first) = (DisruptedPods::default(), budget(10, json!({"a": ONE})));
+            let (tracked, first) = (tracker(), budget(10, json!({"a": ONE})));
             tracked.observe_budget(&ObjectChange {
                 old: None,
                 new: Some(Arc::clone(&first)),
@@ -325,7 +354,7 @@ mod tests {
             tracked.observe_pod(&end);
             let seen = fulfilled(&tracked, &first);
             // In the other order: the watch of pods is ahead.
-            let ahead = DisruptedPods::default();
+            let ahead = tracker();
             ahead.observe_pod(&end);
             ahead.observe_budget(&ObjectChange {
                 old: None,
@@ -387,7 +416,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_end_of_one_pod_does_not_fulfil_the_next_entry_and_is_forgotten() {
-        let tracked = DisruptedPods::default();
+        let tracked = tracker();
         let first = budget(10, json!({"a": ONE}));
         tracked.observe_budget(&ObjectChange {
             old: None,

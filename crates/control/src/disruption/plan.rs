@@ -43,7 +43,7 @@ pub(crate) fn plan<'a>(
     let entries = sort_entries(present, pods, view, now);
     let healthy = pods
         .iter()
-        .filter(|pod| is_healthy(pod, &entries.kept, now))
+        .filter(|pod| is_healthy(pod, &entries.kept))
         .count();
     let healthy = i32::try_from(healthy).unwrap_or(i32::MAX);
     let allowed = demand.allowed(healthy);
@@ -99,7 +99,9 @@ fn sort_entries<'a>(
         if view.fulfilled.contains(pod) || (found.is_none() && !view.unsettled.contains(pod)) {
             continue;
         }
+        let set = view.clock_set.get(pod).copied().unwrap_or_default();
         let deadline = after_seconds(at.0, DELETION_SECONDS);
+        let deadline = deadline.saturating_add(set).unwrap_or(deadline);
         // At this very moment `is_healthy` counts the pod again, so that the entries in a status
         // name exactly the ready pods that it does not count.
         if deadline <= now {
@@ -116,11 +118,9 @@ fn sort_entries<'a>(
     entries
 }
 
-fn is_healthy(pod: &Pod, entries: &BTreeMap<String, Time>, now: Timestamp) -> bool {
-    let granted = entries
-        .get(name(pod))
-        .is_some_and(|at| after_seconds(at.0, DELETION_SECONDS) > now);
-    !is_terminating(pod) && !granted && is_ready(pod)
+/// `entries` are those that have not expired.
+fn is_healthy(pod: &Pod, entries: &BTreeMap<String, Time>) -> bool {
+    !is_terminating(pod) && !entries.contains_key(name(pod)) && is_ready(pod)
 }
 
 struct BudgetCounts {

@@ -276,3 +276,58 @@ async fn a_superseded_state_reaches_only_sinks_that_want_every_state() {
         ["begin", "complete", "put a", "put a", "put a", "gone a"]
     );
 }
+
+/// Follows a server that answers each request with `answer` after a millisecond, for a minute.
+/// Returns the number of requests.
+async fn requests_in_a_minute(
+    answer: impl Fn(&str, usize) -> String + Send + Clone + 'static,
+) -> usize {
+    let asked = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&asked);
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let (answer, count) = (answer.clone(), Arc::clone(&count));
+        async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let number = {
+                let mut count = count.lock().unwrap_or_else(PoisonError::into_inner);
+                *count += 1;
+                *count
+            };
+            let body = answer(request.uri().query().unwrap_or_default(), number);
+            Ok::<_, std::convert::Infallible>(Response::new(Body::from(body.into_bytes())))
+        }
+    });
+    let collection = WatchedCollection {
+        path: "/api/v1/pods".to_owned(),
+        fields: None,
+        metadata_only: false,
+    };
+    let client = Client::new(service, "default");
+    let sink = Box::new(RecordingSink::default());
+    let following = reflect(client, collection, Entropy::seeded(1), sink);
+    drop(tokio::time::timeout(Duration::from_secs(60), following).await);
+    let asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+    *asked
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_that_end_at_once_are_followed_by_growing_pauses() {
+    for with_event in [false, true] {
+        let asked = requests_in_a_minute(move |query, number| {
+            let version = u32::try_from(number).unwrap_or(0) + 10;
+            match (query.contains("watch=true"), with_event) {
+                (false, _) => list("", &["a"]).1,
+                (true, false) => String::new(),
+                (true, true) => event("MODIFIED", "a", version),
+            }
+        })
+        .await;
+        assert!((5..40).contains(&asked), "{asked} requests, {with_event}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_continues_with_itself_is_given_up() {
+    let asked = requests_in_a_minute(|_, _| list("again", &["a"]).1).await;
+    assert!((5..40).contains(&asked), "{asked} requests");
+}

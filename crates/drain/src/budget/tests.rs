@@ -154,7 +154,11 @@ fn owners_without_scale_differ_from_owners_that_were_not_read() {
         let why = "forbidden".to_owned();
         snapshot
             .unread
-            .extend(unread.map(|resource| crate::cluster::Unread { resource, why }));
+            .extend(unread.map(|resource| crate::cluster::Unread {
+                resource,
+                why,
+                cause: crate::cluster::UnreadCause::Failed,
+            }));
         assert_eq!(
             count(&snapshot, &snapshot.budgets[0]).demand,
             Err(expected),

@@ -6,10 +6,20 @@ use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, Pod, Service
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use rules::selector::Selector;
 
-use super::{ClusterSnapshot, Unread};
+use super::{ClusterSnapshot, Unread, UnreadCause};
 use crate::{pdb, pods};
 
 impl ClusterSnapshot {
+    /// Returns those of the kinds `needed` whose objects are unknown, because the server refused to
+    /// list them or failed. A result that needs them is incomplete.
+    #[must_use]
+    pub fn failed_lists(&self, needed: &[&str]) -> Vec<&Unread> {
+        let failed = self.unread.iter().filter(|unread| {
+            unread.cause == UnreadCause::Failed && needed.contains(&unread.resource)
+        });
+        failed.collect()
+    }
+
     /// Returns the entry of [`ClusterSnapshot::unread`] for a resource, `None` when it was read.
     #[must_use]
     pub fn unread(&self, resource: &str) -> Option<&Unread> {

@@ -3,6 +3,7 @@
 
 use futures::StreamExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kinds::path::{is_api_version, segment};
 use kube::Client;
 use kube::api::{Api, DynamicObject};
 use kube::core::GroupVersionKind;
@@ -89,15 +90,18 @@ async fn get(client: &Client, scale: &OwnerScale) -> Result<i32, String> {
         .split_once('/')
         .unwrap_or(("", &scale.api_version));
     let kind = GroupVersionKind::gvk(group, version, &scale.kind);
-    let unknown = |_| {
+    let unknown = || {
         format!(
             "no matches for kind {:?} in version {:?}",
             scale.kind, scale.api_version
         )
     };
+    if !is_api_version(&scale.api_version) {
+        return Err(unknown());
+    }
     let (resource, capabilities) = discovery::pinned_kind(client, &kind)
         .await
-        .map_err(unknown)?;
+        .map_err(|_| unknown())?;
     if !capabilities
         .subresources
         .iter()
@@ -110,9 +114,10 @@ async fn get(client: &Client, scale: &OwnerScale) -> Result<i32, String> {
         };
         return Err(format!("{named} does not implement the scale subresource"));
     }
-    let api = Api::<DynamicObject>::namespaced_with(client.clone(), &scale.namespace, &resource);
+    let namespace = segment(&scale.namespace);
+    let api = Api::<DynamicObject>::namespaced_with(client.clone(), &namespace, &resource);
     let answer = api
-        .get_scale(&scale.name)
+        .get_scale(&segment(&scale.name))
         .await
         .map_err(|error| error.to_string())?;
     Ok(answer

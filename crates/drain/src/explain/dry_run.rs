@@ -1,5 +1,6 @@
 //! Sends a dry-run eviction, for the server's own answer: it includes webhooks and permissions.
 
+use kinds::path::segment;
 use kube::{Client, Error};
 use serde::Serialize;
 use serde_json::json;
@@ -60,7 +61,11 @@ async fn send(client: &Client, subject: &ExplainSubject) -> Result<(), Error> {
     let ExplainSubject {
         namespace, name, ..
     } = subject;
-    let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/eviction?dryRun=All");
+    let path = format!(
+        "/api/v1/namespaces/{}/pods/{}/eviction?dryRun=All",
+        segment(namespace),
+        segment(name)
+    );
     let body = json!({
         "apiVersion": "policy/v1", "kind": "Eviction",
         "metadata": {"name": name, "namespace": namespace},

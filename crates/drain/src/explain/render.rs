@@ -1,15 +1,17 @@
 //! Renders an explanation as text: headline, evidence, problems, remedies.
 
 use super::{Explanation, Risk};
+use crate::format::one_line;
 
 pub(super) fn text(explanation: &Explanation) -> String {
-    let mut lines = vec![explanation.headline.clone()];
+    let mut lines = vec![one_line(&explanation.headline).into_owned()];
     if !explanation.evidence.is_empty() {
         lines.push(String::new());
     }
     for evidence in &explanation.evidence {
-        lines.push(format!("  {}", evidence.text));
-        lines.extend(evidence.parts.iter().map(|part| format!("    - {part}")));
+        lines.push(format!("  {}", one_line(&evidence.text)));
+        let parts = evidence.parts.iter();
+        lines.extend(parts.map(|part| format!("    - {}", one_line(part))));
     }
     for (title, blocks) in [("Blocking", true), ("Good to know", false)] {
         let problems = explanation
@@ -19,7 +21,7 @@ pub(super) fn text(explanation: &Explanation) -> String {
         section(
             &mut lines,
             title,
-            problems.map(|problem| format!("  - {} [{}]", problem.text, problem.id)),
+            problems.map(|problem| format!("  - {} [{}]", one_line(&problem.text), problem.id)),
         );
     }
     let remedies = explanation
@@ -35,15 +37,22 @@ pub(super) fn text(explanation: &Explanation) -> String {
             let commands = remedy
                 .commands
                 .iter()
-                .map(|command| format!("\n       {command}"))
+                .map(|command| format!("\n       {}", one_line(command)))
                 .collect::<String>();
-            format!("  {}. {}{risk}{commands}", index + 1, remedy.text)
+            format!(
+                "  {}. {}{risk}{commands}",
+                index + 1,
+                one_line(&remedy.text)
+            )
         });
     section(&mut lines, "What to do, safest first", remedies);
     section(
         &mut lines,
         "Unknown, because it could not be read",
-        explanation.unread.iter().map(|line| format!("  - {line}")),
+        explanation
+            .unread
+            .iter()
+            .map(|line| format!("  - {}", one_line(line))),
     );
     if let Some(answer) = &explanation.dry_run {
         let agrees = match answer.agrees {
@@ -61,7 +70,7 @@ pub(super) fn text(explanation: &Explanation) -> String {
         section(
             &mut lines,
             "Dry run by the server",
-            [format!("  {code}: {}{agrees}", answer.message)],
+            [format!("  {code}: {}{agrees}", one_line(&answer.message))],
         );
     }
     lines.push(String::new());

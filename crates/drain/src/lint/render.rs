@@ -1,23 +1,24 @@
 //! Renders findings as text for people.
 
 use super::{Finding, FindingSeverity};
-use crate::format::plural;
+use crate::format::{one_line, plural};
 
-/// Renders all findings that are not suppressed, and a summary line.
+/// Renders all findings that are not suppressed, and a summary line. `complete` is false when not
+/// everything could be read.
 #[must_use]
-pub fn text(findings: &[Finding]) -> String {
+pub fn text(findings: &[Finding], complete: bool) -> String {
     let mut lines = Vec::new();
     for finding in findings.iter().filter(|finding| !finding.suppressed) {
         let location = finding
             .source
             .as_ref()
-            .map(|source| format!(" ({}:{})", source.file, source.line))
+            .map(|source| format!(" ({}:{})", one_line(&source.file), source.line))
             .unwrap_or_default();
         lines.push(format!(
             "{}: {}{location}: {} [{}]",
             finding.severity.as_str(),
-            finding.object,
-            finding.message,
+            one_line(&finding.object.to_string()),
+            one_line(&finding.message),
             finding.rule
         ));
         lines.push(format!("  fix: {}", finding.fix));
@@ -25,12 +26,12 @@ pub fn text(findings: &[Finding]) -> String {
     if !lines.is_empty() {
         lines.push(String::new());
     }
-    lines.push(summary(findings));
+    lines.push(summary(findings, complete));
     lines.push(String::new());
     lines.join("\n")
 }
 
-fn summary(findings: &[Finding]) -> String {
+fn summary(findings: &[Finding], complete: bool) -> String {
     let count = |severity: FindingSeverity| {
         findings
             .iter()
@@ -49,6 +50,7 @@ fn summary(findings: &[Finding]) -> String {
         String::new()
     };
     match errors + warnings + notes {
+        0 if !complete => format!("no findings in what could be read{more}"),
         0 => format!("no findings{more}"),
         _ => format!(
             "{}, {}, {}{more}",

@@ -3,10 +3,12 @@
 use serde_json::{Value, json};
 
 use super::{Finding, RULES};
+use crate::cluster::Unread;
 
-/// Renders the log: one run with all rules and all findings, including suppressed ones.
+/// Renders the log: one run with all rules and all findings, including suppressed ones. The run
+/// counts as failed when kinds could not be read, of which each gives a notification.
 #[must_use]
-pub fn sarif(findings: &[Finding], version: &str) -> Value {
+pub fn sarif(findings: &[Finding], failed: &[Unread], version: &str) -> Value {
     let rules: Vec<Value> = RULES
         .iter()
         .map(|rule| {
@@ -25,10 +27,19 @@ pub fn sarif(findings: &[Finding], version: &str) -> Value {
         "version": "2.1.0",
         "runs": [{
             "tool": {"driver": {"name": "exeunt lint", "version": version, "rules": rules}},
+            "invocations": [{
+                "executionSuccessful": failed.is_empty(),
+                "toolExecutionNotifications": failed.iter().map(notification).collect::<Vec<_>>(),
+            }],
             "columnKind": "unicodeCodePoints",
             "results": results,
         }],
     })
+}
+
+fn notification(unread: &Unread) -> Value {
+    let text = format!("not checked: {}: {}", unread.resource, unread.why);
+    json!({"level": "error", "message": {"text": text}})
 }
 
 fn result(finding: &Finding) -> Value {

@@ -20,7 +20,7 @@ fn findings(text: &str) -> Vec<Finding> {
 
 #[test]
 fn every_rule_finds_what_it_is_for_with_its_line() {
-    insta::assert_snapshot!(text(&findings(MANIFESTS)));
+    insta::assert_snapshot!(text(&findings(MANIFESTS), true));
 }
 
 #[test]
@@ -59,7 +59,7 @@ metadata: {name: web}
 spec: {selector: {app: web}, ports: [{port: 80}]}
 ";
     assert_eq!(
-        text(&findings(good)),
+        text(&findings(good), true),
         "no findings
 "
     );
@@ -82,7 +82,7 @@ fn an_annotation_suppresses_a_rule_and_nothing_else() {
     assert_eq!(rules(""), ["bare-pod", "no-grace"]);
     assert_eq!(rules("no-grace, other"), ["bare-pod"]);
     assert_eq!(rules("*"), Vec::<&str>::new());
-    let log = sarif(&findings(&pod("*")), "0");
+    let log = sarif(&findings(&pod("*")), &[], "0");
     assert_eq!(
         log["runs"][0]["results"][0]["suppressions"][0]["kind"],
         "inSource"
@@ -91,7 +91,7 @@ fn an_annotation_suppresses_a_rule_and_nothing_else() {
 
 #[test]
 fn the_sarif_log_has_what_the_format_demands() {
-    let log = sarif(&findings(MANIFESTS), "1.2.3");
+    let log = sarif(&findings(MANIFESTS), &[], "1.2.3");
     let rules = log["runs"][0]["tool"]["driver"]["rules"]
         .as_array()
         .expect("rules");
@@ -121,4 +121,16 @@ fn the_document_shows_the_table() {
         "the table of docs/lint.md should be:\n{}",
         markdown()
     );
+}
+
+#[test]
+fn every_resource_that_lint_reads_is_in_the_snapshot() {
+    for resource in READS {
+        assert!(crate::cluster::RESOURCES.contains(resource), "{resource}");
+    }
+}
+
+#[test]
+fn an_incomplete_check_does_not_claim_that_nothing_was_found() {
+    assert_eq!(text(&[], false), "no findings in what could be read\n");
 }

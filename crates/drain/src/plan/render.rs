@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::{DrainPlan, Fate, NodePlan, PlanOptions, StuckPod};
 use crate::cluster::NOT_IN_FILE;
-use crate::format::{plural, verb_for};
+use crate::format::{one_line, plural, verb_for};
 
 impl DrainPlan {
     /// Renders the plan as text. Every line ends with a line feed.
@@ -281,7 +281,7 @@ fn render_node(node: &NodePlan, text: &mut String) {
 }
 
 fn line(text: &mut String, indent: usize, what: &str) {
-    let _ = writeln!(text, "{:indent$}{what}", "");
+    let _ = writeln!(text, "{:indent$}{}", "", one_line(what));
 }
 
 /// Formats a duration: `0 s`, `4.5 s`, `42 s`, `3 min 5 s`, `2 h 10 min`.

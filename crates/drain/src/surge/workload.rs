@@ -3,6 +3,7 @@
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kinds::path::segment;
 use kube::api::{Api, DynamicObject};
 use kube::core::ApiResource;
 use kube::{Client, ResourceExt as _};
@@ -95,8 +96,10 @@ async fn read(
     else {
         return Ok(None);
     };
-    let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &kind.resource());
-    Ok(api.get_opt(&owner.name).await?.map(|object| (kind, object)))
+    let namespace = segment(namespace);
+    let api = Api::<DynamicObject>::namespaced_with(client.clone(), &namespace, &kind.resource());
+    let found = api.get_opt(&segment(&owner.name)).await?;
+    Ok(found.map(|object| (kind, object)))
 }
 
 /// Returns `spec.replicas`, which defaults to 1.

@@ -117,6 +117,10 @@ pub(crate) struct EvictionArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) pod_deadline: Option<Duration>,
 
+    /// Time without an answer from the API server before giving up; 0 waits without limit.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
+    pub(crate) server_gone_after: Duration,
+
     /// What to do with a pod whose deadline has passed.
     #[arg(long, value_enum, default_value_t = OnDeadline::Report)]
     pub(crate) on_deadline: OnDeadline,

@@ -27,6 +27,10 @@ pub(crate) struct ExplainArgs {
         num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub(crate) ask: bool,
 
+    /// Exit with code 0 although the server refused to list something that the result depends on.
+    #[arg(long)]
+    pub(crate) ignore_unreadable: bool,
+
     /// Output format.
     #[arg(short, long, value_enum, default_value_t = ReportFormat::Text)]
     pub(crate) output: ReportFormat,

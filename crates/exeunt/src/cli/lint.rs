@@ -28,6 +28,10 @@ pub(crate) struct LintArgs {
     #[arg(long, value_enum, default_value_t = FailOn::Error)]
     pub(crate) fail_on: FailOn,
 
+    /// Exit with code 0 although the server refused to list something that the result depends on.
+    #[arg(long)]
+    pub(crate) ignore_unreadable: bool,
+
     /// Output format.
     #[arg(short, long, value_enum, default_value_t = FindingsFormat::Text)]
     pub(crate) output: FindingsFormat,

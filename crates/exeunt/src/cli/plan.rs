@@ -32,6 +32,10 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration::parse)]
     pub(crate) stop_time: Duration,
 
+    /// Exit with code 0 although the server refused to list something that the result depends on.
+    #[arg(long)]
+    pub(crate) ignore_unreadable: bool,
+
     /// Output format.
     #[arg(short, long, value_enum, default_value_t = ReportFormat::Text)]
     pub(crate) output: ReportFormat,

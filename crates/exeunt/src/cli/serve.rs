@@ -8,8 +8,8 @@ use clap::{ArgAction, Args, ValueEnum};
 /// Arguments of `exeunt serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Directory for objects, certificates and the kubeconfig [default: $XDG_DATA_HOME/exeunt, then
-    /// ~/.local/share/exeunt].
+    /// Directory for objects, certificates and the kubeconfig, which nobody but its user may access
+    /// [default: $XDG_DATA_HOME/exeunt, then ~/.local/share/exeunt].
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
 

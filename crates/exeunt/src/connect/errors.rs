@@ -1,8 +1,10 @@
 //! Errors of connections as messages with hints. Pure: errors in, text out.
 
+use kube::client::RustlsTlsError;
 use kube::config::{KubeconfigError, LoadDataError};
 use kube::core::Status;
 
+use super::{ServerRef, identity};
 use crate::cli::ConnectArgs;
 use crate::error::CliError;
 
@@ -17,13 +19,31 @@ pub(super) struct ResponseTimeout {
     pub(super) seconds: f64,
 }
 
+/// The server's answer, or a line of a watch, exceeds what a command reads.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is larger than {} MiB", limit / 1024 / 1024)]
+pub(super) struct AnswerTooLarge {
+    /// The limit in bytes.
+    pub(super) limit: usize,
+}
+
+/// The server's lists do not end.
+#[derive(Debug, thiserror::Error)]
+#[error("the lists of the server do not end: more than {pages} pages")]
+pub(super) struct EndlessLists {
+    /// The limit.
+    pub(super) pages: usize,
+}
+
 /// Describes why a request failed. `doing` is what was attempted, like `list pods`.
-pub(super) fn request_error(server: &str, doing: &str, error: &kube::Error) -> CliError {
+pub(super) fn request_error(server: &ServerRef, doing: &str, error: &kube::Error) -> CliError {
     let cannot = |text: String| CliError::new(format!("cannot {doing}: {text}"));
+    let url = &server.url;
     match error {
-        kube::Error::Api(status) => status_error(server, doing, status),
+        kube::Error::Api(status) => status_error(url, doing, status),
+        kube::Error::RustlsTls(cause) => cannot(own_tls_error(cause)).hint(own_tls_hint(error)),
         kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => cannot(format!(
-            "{server} does not respond as a Kubernetes API server: {error}"
+            "{url} does not respond as a Kubernetes API server: {error}"
         ))
         .hint(NOT_KUBERNETES),
         kube::Error::Auth(_) => {
@@ -39,11 +59,63 @@ pub(super) fn request_error(server: &str, doing: &str, error: &kube::Error) -> C
 const NOT_KUBERNETES: &str = "check that the kubeconfig or --server names an API server, \
                               and that no proxy or login page is in between";
 
-fn transport_error(server: &str, cannot: &impl Fn(String) -> CliError, chain: &str) -> CliError {
+/// How to make a certificate that every server accepts.
+const REISSUE: &str = "issue it again as version 3: openssl x509 -req … -extfile FILE, where FILE \
+                       contains extendedKeyUsage=clientAuth";
+
+/// Describes why the user's own certificate, key or authority cannot be used.
+fn own_tls_error(error: &RustlsTlsError) -> String {
+    let chain = chain(error);
+    match error {
+        RustlsTlsError::AddRootCertificate(_) | RustlsTlsError::NoValidNativeRootCA(_) => {
+            format!("the certificate-authority of the kubeconfig cannot be used: {chain}")
+        }
+        RustlsTlsError::InvalidServerName(_) => {
+            format!("the tls-server-name of the kubeconfig cannot be used: {chain}")
+        }
+        RustlsTlsError::InvalidPrivateKey(rustls::Error::InvalidCertificate(why)) => {
+            format!("your own client certificate cannot be used: {why:?}")
+        }
+        _ => format!("your own client certificate or its key cannot be used: {chain}"),
+    }
+}
+
+fn own_tls_hint(error: &kube::Error) -> String {
+    if identity::is_version_1(error) {
+        return REISSUE.to_owned();
+    }
+    let kube::Error::RustlsTls(cause) = error else {
+        return NOT_KUBERNETES.to_owned();
+    };
+    match cause {
+        RustlsTlsError::AddRootCertificate(_)
+        | RustlsTlsError::NoValidNativeRootCA(_)
+        | RustlsTlsError::InvalidServerName(_) => "fetch a new kubeconfig".to_owned(),
+        _ => "check the client-certificate and client-key of the kubeconfig's user, which must \
+              belong together"
+            .to_owned(),
+    }
+}
+
+fn transport_error(
+    server: &ServerRef,
+    cannot: &impl Fn(String) -> CliError,
+    chain: &str,
+) -> CliError {
+    let ServerRef {
+        url: server,
+        version_1,
+    } = server;
     let has = |word: &str| chain.contains(word);
     if has("no response within") {
         return cannot(format!("{server} does not respond: {chain}")).hint(
             "check whether the server is overloaded; a larger --request-timeout waits longer",
+        );
+    }
+    if has("the answer is larger than") {
+        return cannot(format!("{server} sends too much: {chain}")).hint(
+            "list less at once: use a namespace, a selector or --chunk-size; if the server is not \
+             yours to trust, do not use it",
         );
     }
     if has("invalid peer certificate") || has("UnknownIssuer") {
@@ -59,6 +131,14 @@ fn transport_error(server: &str, cannot: &impl Fn(String) -> CliError, chain: &s
             "{server} does not respond as a Kubernetes API server: {chain}"
         ))
         .hint(NOT_KUBERNETES);
+    }
+    if has("received fatal alert") && *version_1 {
+        return cannot(format!(
+            "{server} rejects your own client certificate: {chain}"
+        ))
+        .hint(format!(
+            "it is of X.509 version 1, which some servers refuse; {REISSUE}"
+        ));
     }
     if has("CertificateExpired") || has("certificate expired") || has("received fatal alert") {
         return cannot(format!("{server} rejects the client certificate: {chain}"))
@@ -207,7 +287,7 @@ fn file(arguments: &ConnectArgs) -> String {
 }
 
 /// The messages of an error and all its causes, each once.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut texts: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
@@ -230,10 +310,17 @@ fn chain(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
 
+    fn server() -> ServerRef {
+        ServerRef {
+            url: "https://x:1".to_owned(),
+            version_1: false,
+        }
+    }
+
     fn check(code: u16, reason: &str, message: &str, words: &[&str]) {
         let status = Status::failure(message, reason).with_code(code).boxed();
         let error = kube::Error::Api(status);
-        let text = request_error("https://x:1", "list pods", &error).render();
+        let text = request_error(&server(), "list pods", &error).render();
         for word in words {
             assert!(text.contains(word), "{word:?} is missing in {text}");
         }
@@ -278,7 +365,7 @@ mod tests {
     #[test]
     fn an_unreachable_server_is_distinguished_from_one_that_does_not_respond() {
         let text = |error: Box<dyn std::error::Error + Send + Sync>| {
-            request_error("https://x:1", "connect", &kube::Error::Service(error)).render()
+            request_error(&server(), "connect", &kube::Error::Service(error)).render()
         };
         let refused = text(Box::new(std::io::Error::from(
             std::io::ErrorKind::ConnectionRefused,

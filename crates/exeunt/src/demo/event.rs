@@ -1,6 +1,6 @@
 //! The events of the demo's drain and their lines of output. Pure.
 
-use crate::terminal::{Terminal, TextStyle};
+use crate::terminal::{StyledText, Terminal, TextStyle};
 
 /// One of the six steps of an eviction, as a client observes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,28 +56,33 @@ impl DemoEvent {
         }
     }
 
-    fn text(&self, terminal: Terminal) -> String {
+    /// The description, and the lines below it.
+    fn text(&self, terminal: Terminal) -> StyledText {
+        let styled = |style, word| terminal.paint(style, word);
         match self {
-            Self::Requested => "requested  POST …/eviction".to_owned(),
             Self::Granted { allowed } => {
                 let rest = allowed.map_or(String::new(), |allowed| {
                     format!("; the budget now allows {allowed}")
                 });
-                format!(
-                    "{}    201 Created{rest}",
-                    terminal.paint(TextStyle::Success, "granted")
-                )
+                let granted = styled(TextStyle::Success, "granted");
+                granted.plain(&format!("    201 Created{rest}"))
             }
             Self::Refused { message, causes } => {
-                let mut text = format!(
-                    "{}    429 {message}",
-                    terminal.paint(TextStyle::Failure, "refused")
-                );
-                for cause in causes {
-                    text.push_str(&format!("\n{:40}because: {cause}", ""));
-                }
-                text
+                let refused = styled(TextStyle::Failure, "refused");
+                let first = refused.plain(&format!("    429 {message}"));
+                causes.iter().fold(first, |text, cause| {
+                    text.new_line().plain(&format!("{:40}because: {cause}", ""))
+                })
             }
+            _ => StyledText::default().plain(&self.plain_text()),
+        }
+    }
+
+    fn plain_text(&self) -> String {
+        match self {
+            Self::Requested => "requested  POST …/eviction".to_owned(),
+            Self::Granted { .. } => "granted".to_owned(),
+            Self::Refused { message, .. } => format!("refused    429 {message}"),
             Self::Stopping => {
                 "stopping   the node agent runs preStop, then sends SIGTERM".to_owned()
             }
@@ -109,9 +114,15 @@ impl DemoEvent {
         seconds: f64,
         pod: &str,
         number: usize,
-    ) -> String {
+    ) -> StyledText {
         let time = terminal.paint(TextStyle::Faint, &format!("{seconds:7.3}s"));
         let pod = terminal.paint(TextStyle::Series(number), &format!("{pod:<12}"));
-        format!("  {time}  {pod}  {}  {}", self.step(), self.text(terminal))
+        StyledText::default()
+            .plain("  ")
+            .then(&time)
+            .plain("  ")
+            .then(&pod)
+            .plain(&format!("  {}  ", self.step()))
+            .then(&self.text(terminal))
     }
 }

@@ -1,13 +1,11 @@
 //! Asks for confirmation before something that cannot be undone, if a person is at the terminal.
 
-use std::io::{IsTerminal as _, Write as _};
-
 use tokio::sync::oneshot;
 
 use crate::cli::{DrainArgs, DryRun, OnDeadline};
 use crate::error::CliError;
 use crate::signals::Signals;
-use crate::terminal::print_message;
+use crate::terminal::{is_interactive, print_message, print_prompt};
 
 /// Returns whether the arguments may cost data or availability and somebody can be asked about it.
 pub(super) fn is_needed(arguments: &DrainArgs) -> bool {
@@ -16,8 +14,7 @@ pub(super) fn is_needed(arguments: &DrainArgs) -> bool {
         || selection.delete_emptydir_data
         || arguments.disable_eviction
         || eviction.on_deadline == OnDeadline::Delete;
-    let interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    risky && interactive && !eviction.yes && eviction.dry_run == DryRun::None
+    risky && is_interactive() && !eviction.yes && eviction.dry_run == DryRun::None
 }
 
 /// Prints the losses and asks whether to continue. Does nothing without losses.
@@ -32,7 +29,7 @@ pub(super) async fn ask(losses: &[String], signals: &mut Signals) -> Result<(), 
     losses
         .iter()
         .for_each(|loss| print_message(&format!("  {loss}")));
-    drop(write!(std::io::stderr(), "Continue? [y/N] ").and_then(|()| std::io::stderr().flush()));
+    print_prompt("Continue? [y/N] ");
     tokio::select! {
         () = signals.next() => {
             // The terminal has echoed ^C behind the question.

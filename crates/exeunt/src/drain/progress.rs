@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use ::drain::engine::DrainEngine;
 use ::drain::event::DrainEvent;
-use ::drain::state::DrainState;
+use ::drain::state::{DrainState, PodCounts};
 use clock::Clock;
 use jiff::Timestamp;
 
 use super::kubectl::{KubectlLines, OutputLine, is_group};
+use super::outage::{OutageState, OutageWatch};
 use super::{summary, table};
 use crate::cli::{DryRun, EvictionArgs, ProgressFormat};
+use crate::connect::Connection;
 use crate::error::CliError;
 use crate::signals::Signals;
-use crate::terminal::{self, Terminal, print_line, print_message};
+use crate::terminal::{self, Terminal, print_json, print_line, print_message};
 
 /// The pause between two redraws of the table.
 const FRAME: Duration = Duration::from_millis(250);
@@ -23,8 +25,10 @@ pub(super) async fn follow(
     mut engine: DrainEngine,
     clock: Clock,
     arguments: &EvictionArgs,
+    connection: &Connection,
     signals: &mut Signals,
 ) -> Result<(), CliError> {
+    let mut outages = OutageWatch::new(connection, arguments.server_gone_after);
     let mut view = ProgressView::new(arguments);
     let mut frames = tokio::time::interval(FRAME);
     frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -39,12 +43,32 @@ pub(super) async fn follow(
                 Some(event) => view.event(&event, engine.state(), clock.now()),
                 None => break,
             },
-            _ = frames.tick() => view.frame(engine.state(), clock.now()),
+            _ = frames.tick() => match outages.check() {
+                OutageState::None => view.frame(engine.state(), clock.now()),
+                OutageState::Report(message) => {
+                    view.clear();
+                    print_message(&waiting(&message, engine.state()));
+                }
+                OutageState::Gone(error) => {
+                    view.clear();
+                    let states = summary::node_states(engine.state());
+                    states.iter().for_each(|line| print_message(line));
+                    return Err(error);
+                }
+            },
         }
     }
     view.clear();
     suggest_plan(engine.state());
     finish(engine.state(), &view, clock.now())
+}
+
+/// Adds what the drain waits for.
+fn waiting(outage: &str, state: &DrainState) -> String {
+    match state.counts(None) {
+        tally if tally == PodCounts::default() => outage.to_owned(),
+        tally => format!("{outage}; waiting for {}", summary::counts(tally)),
+    }
 }
 
 /// After a server dry run, prints what it cannot show.
@@ -91,7 +115,7 @@ async fn interrupt(engine: &mut DrainEngine) -> CliError {
 
 fn finish(state: &DrainState, view: &ProgressView, now: Timestamp) -> Result<(), CliError> {
     match view {
-        ProgressView::Json => print_line(&summary::as_json(state, now).to_string()),
+        ProgressView::Json => print_json(&summary::as_json(state, now).to_string()),
         ProgressView::Lines(_) | ProgressView::Table { .. } => summary::lines(state, now)
             .iter()
             .for_each(|line| print_message(line)),
@@ -172,7 +196,7 @@ impl ProgressView {
 
     fn event(&mut self, event: &DrainEvent, state: &DrainState, now: Timestamp) {
         match self {
-            Self::Json => print_line(&summary::event_as_json(event, now).to_string()),
+            Self::Json => print_json(&summary::event_as_json(event, now).to_string()),
             Self::Lines(lines) => lines.of_event(event, state).iter().for_each(print),
             Self::Table { lines, .. } => {
                 // The table shows the current state of these; their lines would repeat it.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::kubectl::is_group;
 use super::summary::counts;
-use crate::terminal::{Terminal, TextStyle};
+use crate::terminal::{StyledText, Terminal, TextStyle, escape};
 
 /// Returns the lines of the table: at most `rows`, none longer than `columns` characters.
 pub(super) fn render(
@@ -15,7 +15,7 @@ pub(super) fn render(
     now: Timestamp,
     rows: usize,
     columns: usize,
-) -> Vec<String> {
+) -> Vec<StyledText> {
     let mut lines = Vec::new();
     for node in state
         .nodes()
@@ -64,7 +64,7 @@ pub(super) fn render(
     lines.push((TextStyle::Heading, footer(state, now)));
     lines
         .into_iter()
-        .map(|(style, text)| terminal.paint(style, &shortened(&text, columns)))
+        .map(|(style, text)| terminal.paint(style, &shortened(&escape(&text), columns)))
         .collect()
 }
 
@@ -187,7 +187,9 @@ mod tests {
         };
         state.responded("b", EvictionResponse::Refused(why), now);
         let text = |rows, columns| {
-            render(&state, Terminal::without_colour(), later, rows, columns).join("\n")
+            let lines = render(&state, Terminal::without_colour(), later, rows, columns);
+            let lines: Vec<&str> = lines.iter().map(StyledText::as_str).collect();
+            lines.join("\n")
         };
         insta::assert_snapshot!(text(20, 100), @r"
         node-1  3 pods: 1 terminating, 1 refused, 1 queued

@@ -1,6 +1,7 @@
 //! Errors of a cluster in this process, with a hint where the user can act.
 
 use cluster::{ClusterError, EngineError};
+use files::FileError;
 
 use super::CliError;
 
@@ -18,7 +19,12 @@ impl From<ClusterError> for CliError {
     }
 }
 
-fn hint(error: &ClusterError) -> Option<&'static str> {
+fn hint(error: &ClusterError) -> Option<String> {
+    let untrusted = error.file().and_then(FileError::remedy);
+    untrusted.or_else(|| operation_hint(error).map(str::to_owned))
+}
+
+fn operation_hint(error: &ClusterError) -> Option<&'static str> {
     match error {
         ClusterError::Listen { source, .. } => Some(match source.kind() {
             std::io::ErrorKind::AddrInUse => {
@@ -33,10 +39,24 @@ fn hint(error: &ClusterError) -> Option<&'static str> {
                 "nothing was changed; restore a backup, or move the directory away to start empty"
             }
             EngineError::Format { .. } => "use the version of exeunt that wrote it",
-            EngineError::Io(_) | EngineError::Failed(_) => {
+            EngineError::Io(_)
+            | EngineError::Failed(_)
+            | EngineError::Untrusted(_)
+            | EngineError::Replaced { .. } => {
                 "check that the directory is writable and that the disk is not full"
             }
         }),
         _ => None,
+    }
+}
+
+impl From<FileError> for CliError {
+    fn from(error: FileError) -> Self {
+        let remedy = error.remedy();
+        let error = Self::from(anyhow::Error::new(error));
+        match remedy {
+            Some(remedy) => error.hint(remedy),
+            None => error,
+        }
     }
 }

@@ -247,10 +247,9 @@ fn every_command_reports_unreachable_servers_and_missing_rights() {
     // Lint checks what it may read, and reports what it may not.
     let (code, _, err) = run(Some(&server), &["lint", "-A", "--as", "ali"]);
     assert!(
-        code == Some(0)
-            && err.contains(
-                "Warning: cannot read poddisruptionbudgets.policy; rules about them are skipped"
-            ),
+        code == Some(1)
+            && err.contains("not checked: poddisruptionbudgets.policy: ")
+            && err.contains("--ignore-unreadable"),
         "{err}"
     );
 }
@@ -306,4 +305,49 @@ fn completions_contain_the_flags() {
         "{}",
         shown(&output)
     );
+}
+
+#[test]
+fn a_drain_whose_server_is_gone_says_so_and_ends() {
+    if !has("kubectl") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &["--nodes", "1"]);
+    server.feed(&["apply", "-f", "-"], APPLICATION);
+    server.until(
+        &[
+            "get",
+            "pdb",
+            "web",
+            "-o",
+            "jsonpath={.status.currentHealthy}",
+        ],
+        |text| text == "2",
+    );
+    let mut drain = exeunt()
+        .args(["drain", "node-1", "--server-gone-after=6s"])
+        .env("KUBECONFIG", &server.kubeconfig)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // One pod is evicted and finds no other node, so the second is refused until somebody helps.
+    let mut reader = std::io::BufReader::new(drain.stderr.take().unwrap());
+    let mut err = String::new();
+    while !err.contains("(will retry)") {
+        let read = std::io::BufRead::read_line(&mut reader, &mut err).unwrap();
+        assert!(read > 0, "the drain ended: {err}");
+    }
+    server.kill();
+    reader.read_to_string(&mut err).unwrap();
+    assert_eq!(drain.wait().unwrap().code(), Some(1), "{err}");
+    for words in [
+        "does not answer, giving up after 6 s",
+        "waiting for",
+        "has not answered for 6 s",
+        "hint: accepted evictions continue",
+    ] {
+        assert!(err.contains(words), "{words:?} is missing: {err}");
+    }
 }

@@ -34,7 +34,22 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server on a free port with further arguments, and waits until it is ready.
     pub(crate) fn start(data_dir: &Path, arguments: &[&str]) -> Self {
-        let mut process = exeunt()
+        Self::spawn(exeunt(), data_dir, arguments)
+    }
+
+    /// Starts a server with this umask, an octal number.
+    pub(crate) fn start_with_umask(umask: &str, data_dir: &Path, arguments: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\"")])
+            .arg(exeunt().get_program())
+            .env_remove("EXEUNT_LOG")
+            .stdin(Stdio::null());
+        Self::spawn(shell, data_dir, arguments)
+    }
+
+    fn spawn(mut command: Command, data_dir: &Path, arguments: &[&str]) -> Self {
+        let mut process = command
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
             .args(arguments)

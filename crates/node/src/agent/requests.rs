@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
+use kinds::path::segment;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Client, Error};
 
@@ -52,10 +53,10 @@ pub(super) async fn catch_panic(
 impl PodTarget {
     /// Publishes the status.
     pub(super) async fn patch_status(self, status: PodStatus) -> RequestOutcome {
-        let pods: Api<PodView> = Api::namespaced(self.client, &self.namespace);
+        let pods: Api<PodView> = Api::namespaced(self.client, &segment(&self.namespace));
         let patch = Patch::Strategic(status.patch(&self.uid));
         let result = pods
-            .patch_status(&self.name, &PatchParams::default(), &patch)
+            .patch_status(&segment(&self.name), &PatchParams::default(), &patch)
             .await
             .map(Box::new);
         RequestOutcome::StatusPatched {
@@ -67,7 +68,7 @@ impl PodTarget {
 
     /// Deletes the object with grace period 0. The uid protects a later pod of the same name.
     pub(super) async fn delete(self) -> RequestOutcome {
-        let pods: Api<PodView> = Api::namespaced(self.client, &self.namespace);
+        let pods: Api<PodView> = Api::namespaced(self.client, &segment(&self.namespace));
         let preconditions = Preconditions {
             uid: Some(self.uid.to_string()),
             ..Preconditions::default()
@@ -77,7 +78,7 @@ impl PodTarget {
             preconditions: Some(preconditions),
             ..DeleteParams::default()
         };
-        let result = match pods.delete(&self.name, &params).await {
+        let result = match pods.delete(&segment(&self.name), &params).await {
             Ok(_) => Ok(()),
             // The object is gone, or another pod has its name already.
             Err(Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),

@@ -21,13 +21,26 @@
 //!
 //! # Corruption
 //!
-//! Files that cannot be read are reported and left unchanged. redb verifies its pages after an
-//! unclean shutdown; this engine verifies every record and their number at every start.
+//! Files that cannot be read are reported and left unchanged: the writes of redb are held in memory
+//! until the first batch is appended (see [`file`]), which happens after [`Engine::load`] has
+//! accepted every record. redb verifies its pages after an unclean shutdown; this engine verifies
+//! every record and their number at every start.
+//!
+//! # Removal
+//!
+//! A batch is acknowledged only if its files are still the ones at their paths after the sync
+//! ([`presence`]): what is written to a removed file is lost with the process.
+//!
+//! # Access
+//!
+//! The directory and its files belong to this user alone, see the crate `files`.
 
 mod file;
+mod lock;
+mod presence;
 
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Seek, Write as _};
+use std::fs::{self, File};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -36,15 +49,15 @@ use redb::{
     TableDefinition,
 };
 
-use self::file::DeferredSync;
-use crate::engine::codec::{
-    Summary, decode_acknowledged, decode_record, decode_summary, encode_acknowledged,
-    encode_record, encode_summary,
+use self::file::{StoreFile, WriteControl};
+use self::lock::{DirectoryLock, LOCK_FILE};
+use self::presence::OpenFiles;
+use crate::engine::codec::{Summary, decode_record, decode_summary, encode_record, encode_summary};
+use crate::engine::{
+    Batch, Engine, EngineError, OpenError, PresenceCheck, Stored, Write, panic_message,
 };
-use crate::engine::{Batch, Engine, EngineError, OpenError, Stored, Write, panic_message};
 use crate::record::Revision;
 
-const LOCK_FILE: &str = "lock";
 const STORE_FILE: &str = "store.redb";
 /// The name of a new store until it is complete.
 const NEW_FILE: &str = "store.redb.new";
@@ -57,10 +70,13 @@ const SUMMARY_KEY: &[u8] = b"";
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
 
 /// An engine that stores records in a redb file, in a directory that it locks for itself.
+///
+/// Fields are dropped in order: the lock must outlive the database.
 pub struct DiskEngine {
     database: Database,
-    /// Declared last: fields are dropped in order, and the lock must outlive the database.
-    lock: File,
+    writes: WriteControl,
+    files: OpenFiles,
+    lock: DirectoryLock,
 }
 
 impl DiskEngine {
@@ -69,7 +85,8 @@ impl DiskEngine {
     /// # Errors
     ///
     /// [`EngineError::InUse`] when the directory is locked, [`EngineError::Corrupt`] when the file
-    /// is damaged, [`EngineError::Io`] when it cannot be read or written.
+    /// is damaged, [`EngineError::Untrusted`] when others could have changed it,
+    /// [`EngineError::Io`] when it cannot be read or written.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
         open(dir).map_err(|reason| OpenError {
             path: dir.to_owned(),
@@ -85,47 +102,56 @@ impl std::fmt::Debug for DiskEngine {
 }
 
 fn open(dir: &Path) -> Result<DiskEngine, EngineError> {
-    fs::create_dir_all(dir)?;
-    let lock = lock(dir)?;
-    let file = dir.join(STORE_FILE);
-    let database = if file.try_exists()? {
-        guarded(|| builder().open(&file).map_err(Into::into))?
-    } else {
-        create(dir, &file)?
+    files::private_dir(dir)?;
+    let lock = DirectoryLock::take(dir)?;
+    let path = dir.join(STORE_FILE);
+    let opened = match files::open_private(&path)? {
+        Some(file) => guarded(|| existing(file))?,
+        None => create(dir, &path)?,
     };
-    Ok(DiskEngine { database, lock })
+    let files = OpenFiles::new([(path.as_path(), &opened.file), (lock.path(), lock.file())])?;
+    Ok(DiskEngine {
+        database: opened.database,
+        writes: opened.writes,
+        files,
+        lock,
+    })
 }
 
-fn lock(dir: &Path) -> Result<File, EngineError> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(dir.join(LOCK_FILE))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(EngineError::InUse),
-        Err(TryLockError::Error(error)) => Err(error.into()),
+/// A database, the control of its writes, and another handle to its file.
+struct OpenedDatabase {
+    database: Database,
+    writes: WriteControl,
+    file: File,
+}
+
+/// Opens a store without changing it.
+fn existing(file: File) -> Result<OpenedDatabase, EngineError> {
+    // redb would take an empty file for a new one.
+    if file.metadata()?.len() == 0 {
+        return Err(EngineError::Corrupt("the file is empty".to_owned()));
     }
+    let handle = file.try_clone()?;
+    let (backend, writes) = StoreFile::hold(file)?;
+    Ok(OpenedDatabase {
+        database: builder().create_with_backend(backend)?,
+        writes,
+        file: handle,
+    })
 }
 
-/// Creates an empty store that appears as `file` when it is complete. The database stays open while
+/// Creates an empty store that appears as `path` when it is complete. The database stays open while
 /// the file is renamed, because opening it again would cost several syncs at start-up.
-fn create(dir: &Path, file: &Path) -> Result<Database, EngineError> {
+fn create(dir: &Path, path: &Path) -> Result<OpenedDatabase, EngineError> {
     let unfinished: PathBuf = dir.join(NEW_FILE);
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
         // An unfinished file is left when the creation was interrupted. It holds no data.
         Ok(()) | Err(_) => {}
     }
-    let (backend, sync) = DeferredSync::new(
-        File::options()
-            .create_new(true)
-            .read(true)
-            .write(true)
-            .open(&unfinished)?,
-    )?;
+    let file = files::create_private(&unfinished)?;
+    let handle = file.try_clone()?;
+    let (backend, writes) = StoreFile::hold(file)?;
     let database = builder().create_with_backend(backend)?;
     write(
         &database,
@@ -135,11 +161,15 @@ fn create(dir: &Path, file: &Path) -> Result<Database, EngineError> {
             writes: Vec::new(),
         },
     )?;
-    sync.enable()?;
-    fs::rename(&unfinished, file)?;
+    writes.release_new()?;
+    fs::rename(&unfinished, path)?;
     // The rename is durable only when the directory is synced.
     File::open(dir)?.sync_all()?;
-    Ok(database)
+    Ok(OpenedDatabase {
+        database,
+        writes,
+        file: handle,
+    })
 }
 
 fn builder() -> Builder {
@@ -193,15 +223,6 @@ fn read(database: &Database, each: &mut dyn FnMut(Stored)) -> Result<Revision, E
     Ok(summary.revision)
 }
 
-/// Reads the newest acknowledged revision; 0 when it is unknown.
-fn read_acknowledged(lock: &mut File) -> Result<Revision, EngineError> {
-    let mut bytes = Vec::new();
-    lock.rewind()?;
-    lock.read_to_end(&mut bytes)?;
-    // The file is written without a sync, so a power failure can leave any bytes in it.
-    Ok(decode_acknowledged(&bytes).unwrap_or_default())
-}
-
 /// Runs `attempt` and reports a panic as a corrupt file: damaged pages can violate redb's own
 /// assertions.
 fn guarded<T>(attempt: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
@@ -216,7 +237,7 @@ fn guarded<T>(attempt: impl FnOnce() -> Result<T, EngineError>) -> Result<T, Eng
 impl Engine for DiskEngine {
     fn load(&mut self, each: &mut dyn FnMut(Stored)) -> Result<Revision, EngineError> {
         let revision = guarded(|| read(&self.database, each))?;
-        let acknowledged = read_acknowledged(&mut self.lock)?;
+        let acknowledged = self.lock.read_acknowledged()?;
         if revision < acknowledged {
             return Err(EngineError::Corrupt(format!(
                 "its newest revision is {revision}, but revision {acknowledged} was acknowledged; \
@@ -227,11 +248,18 @@ impl Engine for DiskEngine {
     }
 
     fn append(&mut self, batch: &Batch<'_>) -> Result<(), EngineError> {
+        self.lock.keep();
+        self.writes.release()?;
         write(&self.database, batch)?;
         // After the commit, so the acknowledged revision is never newer than the file's.
-        self.lock.rewind()?;
-        self.lock.write_all(&encode_acknowledged(batch.revision))?;
-        Ok(())
+        self.lock.write_acknowledged(batch.revision)?;
+        // Last: only what is still at its path survives this process.
+        self.files.check()
+    }
+
+    fn presence(&self) -> Option<PresenceCheck> {
+        let files = self.files.clone();
+        Some(Box::new(move || files.check()))
     }
 }
 

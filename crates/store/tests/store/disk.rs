@@ -5,7 +5,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use store::{EngineError, OpenError, Revision, Store, StoreOptions};
+use store::{CommitError, EngineError, OpenError, Revision, Store, StoreOptions};
 
 use crate::ops::{commit, put, remove};
 
@@ -106,11 +106,8 @@ async fn a_damaged_file_is_reported_and_left_alone() {
             matches!(error.reason, EngineError::Corrupt(_)),
             "{name}: {error:?}"
         );
-        assert_eq!(
-            fs::read(&file).unwrap().len(),
-            damaged.len(),
-            "{name}: its size changed"
-        );
+        assert_eq!(fs::read(&file).unwrap(), damaged, "{name}: it changed");
+        assert!(!dir.path().join("lock").exists(), "{name}: a lock was left");
         assert!(
             open(dir.path()).is_err(),
             "{name}: it opened the second time"
@@ -190,11 +187,90 @@ async fn a_flipped_bit_after_a_kill_never_loses_what_was_acknowledged() {
             Ok(store) => assert_eq!(contents(&store), expected, "a bit flipped at {place}"),
             Err(error) => {
                 assert!(matches!(error.reason, EngineError::Corrupt(_)), "{error:?}");
+                let after = fs::read(dir.path().join(file.file_name().unwrap())).unwrap();
+                assert!(
+                    after == damaged,
+                    "a bit flipped at {place}: the file changed"
+                );
                 found += 1;
             }
         }
     }
     assert!(found > 20, "{found}");
+}
+
+/// redb repairs the file of a killed process when it opens it. The repair reaches the disk with the
+/// first commit.
+#[tokio::test]
+async fn a_store_that_is_only_read_stays_as_it_was() {
+    let original = tempfile::tempdir().unwrap();
+    let store = open(original.path()).expect("a new store");
+    put(&store, "pods/a", "1").await;
+    // The files of an open store are what a kill would leave.
+    let dir = tempfile::tempdir().unwrap();
+    let names = ["store.redb", "lock"];
+    for name in names {
+        fs::copy(original.path().join(name), dir.path().join(name)).unwrap();
+    }
+    let contents = || names.map(|name| fs::read(dir.path().join(name)).unwrap());
+    let before = contents();
+    for _ in 0..2 {
+        let copy = open(dir.path()).expect("it can be repaired");
+        assert_eq!(copy.revision(), Revision(1));
+        copy.close().await.expect("no failure");
+        assert!(contents() == before);
+    }
+    let copy = open(dir.path()).expect("it can be repaired");
+    put(&copy, "pods/b", "2").await;
+    drop(copy);
+    assert!(contents() != before);
+    assert_eq!(open(dir.path()).expect("undamaged").revision(), Revision(2));
+}
+
+#[tokio::test]
+async fn files_that_are_gone_are_noticed() {
+    type Removal = fn(&Path);
+    let removals: [(&str, Removal); 5] = [
+        ("the directory", |dir| fs::remove_dir_all(dir).unwrap()),
+        ("its path", |dir| {
+            fs::rename(dir, dir.with_extension("away")).unwrap();
+        }),
+        ("the store", |dir| {
+            fs::remove_file(dir.join("store.redb")).unwrap()
+        }),
+        ("the lock", |dir| fs::remove_file(dir.join("lock")).unwrap()),
+        ("the very store", |dir| {
+            let file = dir.join("store.redb");
+            fs::rename(&file, dir.join("other")).unwrap();
+            fs::copy(dir.join("other"), &file).unwrap();
+        }),
+    ];
+    for (name, remove) in removals {
+        for asked_first in [false, true] {
+            let parent = tempfile::tempdir().unwrap();
+            let dir = parent.path().join("store");
+            let store = open(&dir).expect("a new store");
+            put(&store, "pods/a", "1").await;
+            store.check().expect("everything is in its place");
+            remove(&dir);
+            if asked_first {
+                let error = store.check().expect_err(name);
+                assert!(matches!(&*error, EngineError::Replaced { .. }), "{error:?}");
+            }
+            let late = store.commit(|txn| Ok::<_, ()>(txn.put("pods/b", "2", None)));
+            let error = late.await.expect_err(name);
+            assert!(
+                matches!(&error, CommitError::Failed(_)),
+                "{name}: {error:?}"
+            );
+            assert!(
+                store.check().is_err() && store.failure().is_some(),
+                "{name}"
+            );
+            assert!(store.get("pods/a").is_some(), "{name}: reads continue");
+            assert!(store.get("pods/b").is_none(), "{name}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -91,6 +91,7 @@ pub(crate) fn plan(
     let view = DisruptedPodsView {
         unsettled: known.unsettled.keys().copied().map(name_text).collect(),
         fulfilled: known.served.iter().copied().map(name_text).collect(),
+        ..DisruptedPodsView::default()
     };
     let written = control::model::budget_status(&typed, &seen, 0, &view, time(minute))
         .expect("a number of pods can be counted")?;

@@ -22,7 +22,7 @@ pub(crate) async fn run(world: &World) -> anyhow::Result<String> {
             max_grace: Duration::from_secs(600),
         },
     );
-    Ok(format!("$ exeunt lint -A\n{}", text(&findings)))
+    Ok(format!("$ exeunt lint -A\n{}", text(&findings, true)))
 }
 
 scenarios! { "lint":

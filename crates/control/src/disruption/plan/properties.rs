@@ -92,6 +92,7 @@ fn check_counts(slots: &[PodSlot], demand: Demand) {
     let view = DisruptedPodsView {
         unsettled: names(|slot| slot.unsettled),
         fulfilled: names(|slot| slot.fulfilled),
+        ..DisruptedPodsView::default()
     };
     let budget = budget(slots);
     let planned = plan(&budget, &pods, demand, &view, at(NOW));

@@ -1,5 +1,6 @@
 //! The counts of budgets, as tables.
 
+use jiff::SignedDuration;
 use serde_json::json;
 
 use super::*;
@@ -313,6 +314,30 @@ fn an_entry_newer_than_the_known_pods_is_kept_whatever_they_show() {
     };
     assert_eq!(kept(&[]), [""; 0]);
     assert_eq!(kept(&["a", "gone", "old"]), ["a", "gone"]);
+}
+
+#[test]
+fn entries_live_two_minutes_however_the_clock_was_set_meanwhile() {
+    // The clock shows 00:10. Granted a minute ago, before the clock was set by an hour.
+    for (value, set) in [
+        ("2025-12-31T23:09:00Z", 3600),
+        ("2026-01-01T01:09:00Z", -3600),
+    ] {
+        let budget = settled(json!({"a": value}));
+        let pods = [ready("a"), ready("b")];
+        let kept = |seconds_later: i64| {
+            let set = SignedDuration::from_secs(set);
+            let view = DisruptedPodsView {
+                clock_set: BTreeMap::from([("a".to_owned(), set)]),
+                ..DisruptedPodsView::default()
+            };
+            let later = now() + SignedDuration::from_secs(seconds_later);
+            let plan = plan(&budget, &pods, DEMAND, &view, later);
+            plan.recheck.is_some()
+        };
+        assert!(kept(0) && kept(59), "{set}");
+        assert!(!kept(61), "{set}");
+    }
 }
 
 #[test]
