@@ -113,9 +113,7 @@ impl Reconciler for Controller {
             self.write(&job, status).await?;
         }
         acted?;
-        Ok(plan
-            .recheck
-            .map_or(Requeue::OnChange, |at| Requeue::After(until(now, at))))
+        Ok(Requeue::at(now, plan.recheck))
     }
 }
 

@@ -15,12 +15,14 @@ use std::time::Duration;
 
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
+use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::error::ReconcileError;
+use crate::meta::until;
 
 /// The pause after the first failure of a key.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -35,6 +37,14 @@ pub(crate) enum Requeue {
     OnChange,
     /// After this time, or earlier if something changes.
     After(Duration),
+}
+
+impl Requeue {
+    /// Reconciles again at `time`, or at once if that has passed; without one when something
+    /// changes.
+    pub(crate) fn at(now: Timestamp, time: Option<Timestamp>) -> Self {
+        time.map_or(Self::OnChange, |time| Self::After(until(now, time)))
+    }
 }
 
 /// A work queue. Clones share it.

@@ -25,7 +25,7 @@ use crate::error::ReconcileError;
 use crate::expectations::Expectations;
 use crate::informer::{Cache, Informer};
 use crate::informers::Informers;
-use crate::meta::{ObjectKey, controlled_by, controller_of, uid, until};
+use crate::meta::{ObjectKey, controlled_by, controller_of, uid};
 use crate::podcontrol::{PodControl, from_template, wake_by_pods};
 use crate::pods::{is_active, is_finished, is_terminating};
 use crate::queue::{Requeue, WorkQueue};
@@ -121,9 +121,7 @@ impl<K: ReplicaController> Reconciler for Controller<K> {
             self.context.replace_status(&updated).await?;
         }
         managed.map_err(|failure| failure.error)?;
-        Ok(counts
-            .available_at
-            .map_or(Requeue::OnChange, |at| Requeue::After(until(now, at))))
+        Ok(Requeue::at(now, counts.available_at))
     }
 }
 

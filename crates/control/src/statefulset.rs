@@ -21,7 +21,7 @@ use crate::error::{ReconcileError, code, namespace_terminates, server_message};
 use crate::expectations::Expectations;
 use crate::informer::Cache;
 use crate::informers::Informers;
-use crate::meta::{ObjectKey, delete_params, uid, until};
+use crate::meta::{ObjectKey, delete_params, uid};
 use crate::podcontrol::wake_by_pods;
 use crate::pods::name;
 use crate::queue::{Requeue, WorkQueue};
@@ -135,12 +135,10 @@ impl Reconciler for Controller {
             &key.namespace,
             &known,
             in_use,
-            spec.revision_history_limit.unwrap_or(10),
+            spec.revision_history_limit,
         )
         .await?;
-        Ok(plan
-            .available_at
-            .map_or(Requeue::OnChange, |at| Requeue::After(until(now, at))))
+        Ok(Requeue::at(now, plan.available_at))
     }
 }
 
