@@ -125,7 +125,13 @@ impl Cluster {
     /// A client whose requests all come from `user`, inside this process.
     #[must_use]
     pub fn client_as(&self, user: User) -> Client {
-        Client::new(self.server.service_as(user), "default")
+        Client::new(self.service_as(user), "default")
+    }
+
+    /// The HTTP service with all requests coming from `user`, whatever their headers say.
+    #[must_use]
+    pub fn service_as(&self, user: User) -> CallerService {
+        self.server.service_as(user)
     }
 
     /// The HTTP service as the network sees it: requests authenticate by their headers.

@@ -16,7 +16,7 @@ use crate::context::{ControllerContext, Reconciler};
 use crate::error::{ReconcileError, ignore_not_found};
 use crate::informer::Cache;
 use crate::informers::Informers;
-use crate::meta::{ObjectKey, controller_of, delete_params, uid, until};
+use crate::meta::{ObjectKey, controller_of, delete_params, uid};
 use crate::queue::{Requeue, WorkQueue};
 
 const WORKERS: usize = 4;
@@ -84,9 +84,7 @@ impl Reconciler for Controller {
         if let Some(status) = status {
             self.write(&cron_job, status).await?;
         }
-        Ok(plan
-            .recheck
-            .map_or(Requeue::OnChange, |at| Requeue::After(until(now, at))))
+        Ok(Requeue::at(now, plan.recheck))
     }
 }
 

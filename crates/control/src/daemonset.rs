@@ -19,7 +19,7 @@ use crate::error::ReconcileError;
 use crate::expectations::Expectations;
 use crate::informer::Cache;
 use crate::informers::Informers;
-use crate::meta::{ObjectKey, uid, until};
+use crate::meta::{ObjectKey, uid};
 use crate::podcontrol::{PodControl, wake_by_pods};
 use crate::queue::{Requeue, WorkQueue};
 use crate::revisions;
@@ -146,11 +146,10 @@ impl Reconciler for Controller {
             &key.namespace,
             &known,
             in_use,
-            spec.revision_history_limit.unwrap_or(10),
+            spec.revision_history_limit,
         )
         .await?;
-        let available = plan.available_at.map(|at| until(now, at));
-        Ok(Requeue::at_the_first(again, available))
+        Ok(Requeue::at(now, plan.available_at).or_after(again))
     }
 }
 

@@ -114,8 +114,7 @@ impl Reconciler for Controller {
             self.write(&job, status).await?;
         }
         let again = acted?;
-        let recheck = plan.recheck.map(|at| until(now, at));
-        Ok(Requeue::at_the_first(again, recheck))
+        Ok(Requeue::at(now, plan.recheck).or_after(again))
     }
 }
 

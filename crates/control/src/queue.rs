@@ -15,12 +15,14 @@ use std::time::Duration;
 
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
+use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::error::ReconcileError;
+use crate::meta::until;
 
 /// The pause after the first failure of a key.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -38,12 +40,18 @@ pub(crate) enum Requeue {
 }
 
 impl Requeue {
-    /// Returns the earlier of two times; `OnChange` without any.
-    pub(crate) fn at_the_first(one: Option<Duration>, other: Option<Duration>) -> Self {
-        match (one, other) {
-            (Some(one), Some(other)) => Self::After(one.min(other)),
-            (Some(at), None) | (None, Some(at)) => Self::After(at),
-            (None, None) => Self::OnChange,
+    /// Reconciles again at `time`, or at once if that has passed; without one when something
+    /// changes.
+    pub(crate) fn at(now: Timestamp, time: Option<Timestamp>) -> Self {
+        time.map_or(Self::OnChange, |time| Self::After(until(now, time)))
+    }
+
+    /// Reconciles again after `pause`, if that is earlier.
+    pub(crate) fn or_after(self, pause: Option<Duration>) -> Self {
+        match (self, pause) {
+            (Self::OnChange, Some(pause)) => Self::After(pause),
+            (Self::After(known), Some(pause)) => Self::After(known.min(pause)),
+            (known, None) => known,
         }
     }
 }

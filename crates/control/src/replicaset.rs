@@ -26,7 +26,7 @@ use crate::error::ReconcileError;
 use crate::expectations::Expectations;
 use crate::informer::{Cache, Informer};
 use crate::informers::Informers;
-use crate::meta::{ObjectKey, controlled_by, controller_of, uid, until};
+use crate::meta::{ObjectKey, controlled_by, controller_of, uid};
 use crate::podcontrol::{PodControl, from_template, wake_by_pods};
 use crate::pods::{is_active, is_finished, is_terminating};
 use crate::queue::{Requeue, WorkQueue};
@@ -122,8 +122,7 @@ impl<K: ReplicaController> Reconciler for Controller<K> {
             self.context.replace_status(&updated).await?;
         }
         let again = managed.map_err(|failure| failure.error)?;
-        let available = counts.available_at.map(|at| until(now, at));
-        Ok(Requeue::at_the_first(again, available))
+        Ok(Requeue::at(now, counts.available_at).or_after(again))
     }
 }
 

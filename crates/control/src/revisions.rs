@@ -19,6 +19,9 @@ use crate::meta::{controlled_by, controller_of, uid};
 /// The characters of generated names. Without vowels a hash cannot spell a word.
 const SUFFIX_CHARACTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
+/// The API server's default of `spec.revisionHistoryLimit`.
+const DEFAULT_HISTORY_LIMIT: i32 = 10;
+
 /// A template as revisions hold it: a patch that replaces the whole template.
 pub(crate) fn data_of(template: &PodTemplateSpec) -> Value {
     // Through a string, because the serializer for trees would compile all types of a pod once
@@ -167,14 +170,16 @@ where
     }
 }
 
-/// Deletes the oldest revisions beyond the limit that are not in use.
+/// Deletes the oldest revisions beyond the limit that are not in use. `limit` is the owner's
+/// `spec.revisionHistoryLimit`.
 pub(crate) async fn trim(
     context: &ControllerContext,
     namespace: &str,
     known: &[Arc<ControllerRevision>],
     in_use: impl Fn(&ControllerRevision) -> bool,
-    limit: i32,
+    limit: Option<i32>,
 ) -> Result<(), ReconcileError> {
+    let limit = limit.unwrap_or(DEFAULT_HISTORY_LIMIT);
     let mut unused: Vec<_> = known.iter().filter(|revision| !in_use(revision)).collect();
     let surplus = unused
         .len()

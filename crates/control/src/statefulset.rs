@@ -21,7 +21,7 @@ use crate::error::{ReconcileError, code, namespace_terminates, server_message};
 use crate::expectations::Expectations;
 use crate::informer::Cache;
 use crate::informers::Informers;
-use crate::meta::{ObjectKey, delete_params, uid, until};
+use crate::meta::{ObjectKey, delete_params, uid};
 use crate::pacing::ASK_AGAIN;
 use crate::podcontrol::wake_by_pods;
 use crate::pods::name;
@@ -149,11 +149,10 @@ impl Reconciler for Controller {
             &key.namespace,
             &known,
             in_use,
-            spec.revision_history_limit.unwrap_or(10),
+            spec.revision_history_limit,
         )
         .await?;
-        let available = plan.available_at.map(|at| until(now, at));
-        Ok(Requeue::at_the_first(again, available))
+        Ok(Requeue::at(now, plan.available_at).or_after(again))
     }
 }
 

@@ -4,35 +4,22 @@
     reason = "tests fail by panicking, their helpers too"
 )]
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use clock::{Clock, Entropy};
+use clock::Entropy;
 use exeunt_node::{self as node, Handle, NodeOptions};
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use kube::api::{Api, DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
-use registry::Registry;
-use registry::request::{Refusal, Reply, Request};
 use serde_json::{Value, json};
-use server::{Server, ServerConfig, TokenFile};
-use store::Store;
+use testkit::TestCluster;
 use tokio_util::sync::CancellationToken;
 
-struct RegistryBackend(Registry);
-
-impl server::Backend for RegistryBackend {
-    fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, Refusal>> {
-        self.0.call(request).boxed()
-    }
-}
-
+/// An API server without controllers, and an agent that can be stopped and started.
 struct InProcess {
-    clock: Clock,
+    api: TestCluster,
     client: Client,
     options: NodeOptions,
     agent: Option<Handle>,
@@ -41,26 +28,14 @@ struct InProcess {
 
 impl InProcess {
     async fn new(nodes: usize) -> Self {
-        let clock = Clock::starting_at(Timestamp::from_second(1_800_000_000).unwrap());
-        let entropy = Entropy::seeded(7);
-        let registry = Registry::new(
-            Store::open_memory(),
-            clock.clone(),
-            entropy.clone(),
-            registry::Options::default(),
-        );
-        registry.bootstrap().await.unwrap();
-        let config = ServerConfig {
-            resources: kinds::resources(),
-            tokens: TokenFile::default(),
-            accounts: None,
-            anonymous: false,
-            encodings_bytes: 256 * 1024 * 1024,
-            clock: clock.clone(),
-            entropy,
-        };
-        let server = Server::build(config, Arc::new(RegistryBackend(registry)));
-        let client = Client::new(server.service_as(server::administrator("admin")), "default");
+        let api = TestCluster::builder()
+            .without_controllers()
+            .starting_at(Timestamp::from_second(1_800_000_000).unwrap())
+            .seed(7)
+            .start()
+            .await
+            .unwrap();
+        let client = api.client();
         let account =
             json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
         let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> =
@@ -74,7 +49,7 @@ impl InProcess {
             .await;
         let options = NodeOptions::numbered("node", nodes);
         let mut cluster = Self {
-            clock,
+            api,
             client,
             options,
             agent: None,
@@ -87,7 +62,7 @@ impl InProcess {
 
     fn start(&mut self) {
         self.shutdown = CancellationToken::new();
-        let (client, clock) = (self.client.clone(), self.clock.clone());
+        let (client, clock) = (self.client.clone(), self.api.clock().clone());
         self.agent = Some(
             node::run(
                 client,

@@ -6,8 +6,9 @@
 //! and the next revision has the conditions. Upstream does the same by controllers, some moments
 //! later.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use jiff::Timestamp;
 use kinds::Tree;
@@ -70,11 +71,17 @@ pub(crate) struct DefinitionCache(Mutex<CompiledDefinitions>);
 
 #[derive(Default)]
 struct CompiledDefinitions {
-    /// The revision at which each definition was compiled.
-    compiled: HashMap<Box<str>, (Revision, CompiledDefinition)>,
+    /// The newest revision of each definition that a reader has asked for.
+    cells: HashMap<Box<str>, (Revision, DefinitionCell)>,
     /// The number of entries above which those of removed definitions are dropped.
     limit: usize,
 }
+
+/// The compiled form of one revision of a definition; `None` when it has no storage version.
+///
+/// Filled once: all readers get the same result, because rows are compared by their places in
+/// memory.
+type DefinitionCell = Arc<OnceLock<Option<CompiledDefinition>>>;
 
 /// The smallest value of [`CompiledDefinitions::limit`].
 const MIN_CACHED: usize = 64;
@@ -92,31 +99,10 @@ impl DefinitionCache {
 
     /// Returns the compiled form of a definition; `None` when it has no storage version.
     fn get(&self, record: &Record, is_live: impl Fn(&str) -> bool) -> Option<CompiledDefinition> {
-        let known = |state: &CompiledDefinitions| {
-            let (revision, compiled) = state.compiled.get(&*record.key)?;
-            Some((*revision, compiled.clone()))
-        };
-        let found = known(&self.state());
-        if let Some((_, compiled)) = found.filter(|(revision, _)| *revision == record.modified) {
-            return Some(compiled);
-        }
-        let compiled = CompiledDefinition::of(&record::parse(&record.value))?;
-        let mut state = self.state();
-        // Two readers may have compiled the same revision: all get the first result, because rows
-        // are compared by their places in memory.
-        match known(&state) {
-            Some((revision, known)) if revision == record.modified => return Some(known),
-            // A reader of an old snapshot.
-            Some((revision, _)) if revision > record.modified => return Some(compiled),
-            _ => {}
-        }
-        let key = record.key.as_ref().into();
-        let value = (record.modified, compiled.clone());
-        state.compiled.insert(key, value);
-        if state.compiled.len() > state.limit.max(MIN_CACHED) {
-            state.retain(is_live);
-        }
-        Some(compiled)
+        let cell = self.state().cell(record, is_live);
+        // Without the lock: compiling takes long, and only readers of this definition need it.
+        cell.get_or_init(|| CompiledDefinition::of(&record::parse(&record.value)))
+            .clone()
     }
 
     fn retain(&self, is_live: impl Fn(&str) -> bool) {
@@ -125,28 +111,38 @@ impl DefinitionCache {
 }
 
 impl CompiledDefinitions {
+    /// Returns the cell of a definition at the record's revision.
+    fn cell(&mut self, record: &Record, is_live: impl Fn(&str) -> bool) -> DefinitionCell {
+        if let Some((revision, cell)) = self.cells.get(&*record.key) {
+            match record.modified.cmp(revision) {
+                Ordering::Equal => return Arc::clone(cell),
+                // A reader of an old snapshot.
+                Ordering::Less => return DefinitionCell::default(),
+                Ordering::Greater => {}
+            }
+        }
+        let cell = DefinitionCell::default();
+        let key = record.key.as_ref().into();
+        self.cells.insert(key, (record.modified, Arc::clone(&cell)));
+        if self.cells.len() > self.limit.max(MIN_CACHED) {
+            self.retain(is_live);
+        }
+        cell
+    }
+
     /// Drops the entries of definitions that no longer exist.
     fn retain(&mut self, is_live: impl Fn(&str) -> bool) {
-        self.compiled.retain(|key, _| is_live(key));
-        self.compiled.shrink_to_fit();
-        self.limit = 2 * self.compiled.len();
+        self.cells.retain(|key, _| is_live(key));
+        self.cells.shrink_to_fit();
+        self.limit = 2 * self.cells.len();
     }
 }
 
 impl Registry {
-    /// Returns the rows of a definition that are served now; none before it is established.
-    fn rows(&self, record: &Record) -> Vec<ResourceRef> {
-        if !facts_of(record).is_some_and(|facts| facts.established) {
-            return Vec::new();
-        }
-        let Some(compiled) = self.definitions().get(record, |key| self.is_live(key)) else {
-            return Vec::new();
-        };
-        let stored = compiled.stored();
-        compiled
-            .served()
-            .map(|version| ResourceRef::custom_row(version, stored))
-            .collect()
+    /// Returns the compiled form of a definition; `None` before it is established.
+    fn established(&self, record: &Record) -> Option<CompiledDefinition> {
+        facts_of(record).filter(|facts| facts.established)?;
+        self.definitions().get(record, |key| self.is_live(key))
     }
 
     fn is_live(&self, key: &str) -> bool {
@@ -164,10 +160,11 @@ impl Registry {
         if let Some(known) = kinds::resource(group, version, plural) {
             return Some(known.into());
         }
-        let record = self.store().get(&key_of(plural, group))?;
-        self.rows(&record)
-            .into_iter()
-            .find(|row| row.version == version && row.plural == plural)
+        let compiled = self.established(&*self.store().get(&key_of(plural, group))?)?;
+        compiled
+            .served()
+            .find(|served| served.resource.version == version && served.resource.plural == plural)
+            .map(|served| ResourceRef::custom_row(served, compiled.stored()))
     }
 
     /// Returns the rows of all custom kinds that are served now, sorted by group, and within a
@@ -176,9 +173,13 @@ impl Registry {
     pub fn custom_rows(&self) -> Vec<ResourceRef> {
         let snapshot = self.store().snapshot();
         let prefix = collection();
-        let mut rows: Vec<ResourceRef> = StoreView::records(&snapshot, &prefix)
-            .flat_map(|record| self.rows(&record))
-            .collect();
+        let mut rows: Vec<ResourceRef> = Vec::new();
+        for record in StoreView::records(&snapshot, &prefix) {
+            if let Some(compiled) = self.established(&record) {
+                let row = |served| ResourceRef::custom_row(served, compiled.stored());
+                rows.extend(compiled.served().map(row));
+            }
+        }
         rows.sort_by_cached_key(|row| {
             let priority = std::cmp::Reverse(version_priority(&row.version));
             (row.group.clone(), priority, row.plural.clone())
@@ -440,7 +441,7 @@ mod tests {
             Ok(())
         });
         written.await.expect("written");
-        let compiled = || registry.definitions().state().compiled.len();
+        let compiled = || registry.definitions().state().cells.len();
         assert_eq!((registry.custom_rows().len(), compiled()), (300, 300));
         let removed = registry.commit(|txn| {
             for key in &keys {

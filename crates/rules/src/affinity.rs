@@ -336,12 +336,13 @@ mod tests {
             &[(&db, &a)],
             Some("node(s) didn't match pod affinity rules"),
         );
-        check(
-            &pod("web", term("podAffinity", "web", "zone")),
-            &b,
-            &[(&db, &a)],
-            None,
-        );
+        // The first pod of a group goes anywhere, the second to the first; a pod that is not of the
+        // group that it follows waits for it.
+        const AFFINITY: Option<&str> = Some("node(s) didn't match pod affinity rules");
+        let follower = pod("web", term("podAffinity", "web", "zone"));
+        check(&follower, &b, &[(&db, &a)], None);
+        check(&follower, &b, &[(&follower, &a)], AFFINITY);
+        check(&web, &a, &[], AFFINITY);
     }
 
     #[test]
@@ -390,6 +391,47 @@ mod tests {
             .is_ok()
         };
         assert!(!agrees("Ignore", true) && agrees("Honor", true) && !agrees("Honor", false));
+    }
+
+    #[test]
+    fn topology_spread_that_honours_taints_leaves_out_nodes_that_the_pod_does_not_tolerate() {
+        let tolerating = |key: &str| {
+            changed(&spreading(json!({"nodeTaintsPolicy": "Honor"})), |pod| {
+                pod["spec"]["tolerations"] = json!([{"key": key, "operator": "Exists"}]);
+            })
+        };
+        let a = node("a", "1");
+        let tainted = |effect: &str| {
+            let mut node = node("b", "2");
+            let taint = json!({"key": "k", "effect": effect});
+            node.spec = serde_json::from_value(json!({"taints": [taint]})).expect("a spec");
+            node
+        };
+        // The empty zone 2 counts, so that zone 1 is too full, unless its node is left out.
+        let bystander = pod("db", json!({}));
+        for (effect, tolerated, refusal) in [
+            ("NoSchedule", "other", None),
+            ("NoExecute", "other", None),
+            ("NoSchedule", "k", Some(SPREAD)),
+            ("PreferNoSchedule", "other", Some(SPREAD)),
+        ] {
+            let (web, b) = (tolerating(tolerated), tainted(effect));
+            check(&web, &a, &[(&web, &a), (&bystander, &b)], refusal);
+        }
+        let (web, b) = (
+            tolerating("node.kubernetes.io/unschedulable"),
+            node("b", "2"),
+        );
+        let nodes = [spread_node(&a, false), spread_node(&b, true)];
+        let placed = [PlacedPod {
+            pod: &web,
+            node: &a,
+            leaving: false,
+        }];
+        assert!(
+            allows(&web, &a, &nodes, &placed).is_err(),
+            "a cordon is tolerated"
+        );
     }
 
     const ANTI: &str = "node(s) didn't match pod anti-affinity rules";

@@ -97,7 +97,8 @@ fn share(text: &str, of: i32) -> Result<i32, NotAPercentage> {
         .saturating_mul(percent)
         .saturating_add(99)
         .div_euclid(100);
-    Ok(i32::try_from(rounded_up).unwrap_or(if percent < 0 { i32::MIN } else { i32::MAX }))
+    let bounded = rounded_up.clamp(i32::MIN.into(), i32::MAX.into());
+    Ok(i32::try_from(bounded).expect("clamped to the range of the type"))
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ fn keep_member(new: &mut Tree, old: &Tree, name: &str) {
         return;
     };
     match old.get(name) {
-        None | Some(Tree::Null) => members.remove(name),
+        None => members.remove(name),
         Some(value) => members.insert(name, value.clone()),
     };
 }
@@ -135,15 +135,12 @@ mod tests {
 
     #[test]
     fn the_transition_time_stays_while_the_status_does() {
-        let mut conditions = vec![
-            condition("True", "then", ""),
-            json!({"type": "Other", "status": "True"}),
-        ];
+        let other = json!({"type": "Other", "status": "True"});
+        let mut conditions = vec![other.clone(), condition("True", "then", "")];
         assert!(set(&mut conditions, condition("True", "now", "new")));
-        assert_eq!(conditions[0], condition("True", "then", "new"));
+        assert_eq!(conditions[1], condition("True", "then", "new"));
         assert!(set(&mut conditions, condition("False", "now", "new")));
-        assert_eq!(conditions[0], condition("False", "now", "new"));
-        assert_eq!(conditions.len(), 2);
+        assert_eq!(conditions, [other, condition("False", "now", "new")]);
         assert!(!set(&mut conditions, condition("False", "later", "new")));
     }
 
@@ -170,6 +167,10 @@ mod tests {
                 "lastProbeTime": null, "reason": ""}),
         );
         assert_eq!(conditions, [condition("True", "then", "")]);
+        // No time at all is written as null, and stays so: nothing has changed.
+        let mut conditions = vec![probed(Tree::Null, "True")];
+        assert!(!set(&mut conditions, probed(Tree::Null, "True")));
+        assert_eq!(conditions, [probed(Tree::Null, "True")]);
     }
 
     #[test]

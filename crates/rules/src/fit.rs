@@ -172,6 +172,16 @@ mod tests {
             Err((&["node(s) were unschedulable"], false)),
         );
         check(admits(&cordoned, &tolerant), Ok(()));
+        let tolerates = |key: &str| {
+            let toleration = json!({"key": key, "operator": "Exists", "effect": "NoSchedule"});
+            pod(json!({"spec": {"containers": [], "tolerations": [toleration]}}))
+        };
+        let unschedulable = tolerates("node.kubernetes.io/unschedulable");
+        check(admits(&cordoned, &unschedulable), Ok(()));
+        check(
+            admits(&cordoned, &tolerates("k")),
+            Err((&["node(s) were unschedulable"], false)),
+        );
         for effect in ["NoSchedule", "NoExecute"] {
             check(
                 admits(&tainted(effect), &plain),

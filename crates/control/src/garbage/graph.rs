@@ -388,6 +388,16 @@ mod tests {
     }
 
     #[test]
+    fn a_dependent_that_comes_while_its_owner_waits_is_deleted_at_once() {
+        let mut graph = Graph::default();
+        graph.insert(object("top", &[], &[], false));
+        graph.insert(object("blocks", &["top"], &[], false));
+        graph.insert(object("top", &[], &[FOREGROUND], true));
+        assert_eq!(graph.insert(object("late", &["top"], &[], false)), ["late"]);
+        assert_eq!(plan(&graph, "late", &[]), "Delete(Background)");
+    }
+
+    #[test]
     fn orphaned_dependents_stay() {
         let mut graph = Graph::default();
         graph.insert(object("owner", &[], &[], false));

@@ -147,7 +147,6 @@ impl PodWrites {
         });
         // The decision has checked the preconditions, and adding the condition changes the version.
         let options = DeleteOptions {
-            uid: None,
             resource_version: None,
             ..asked.clone()
         };

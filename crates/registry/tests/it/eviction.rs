@@ -1,8 +1,13 @@
 //! Evictions: what is granted and refused, what is written, and in which order.
 
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+
+use futures::FutureExt as _;
 use registry::request::{ListOptions, Verb, WriteOptions};
 use registry::{Gates, Options};
 use serde_json::{Value, json};
+use store::{Batch, Engine, EngineError, Revision, Store, StoreOptions, Stored};
 
 use crate::world::{World, json_body, refused};
 
@@ -55,6 +60,7 @@ async fn a_granted_eviction_charges_the_budget_then_sets_the_condition_then_dele
         charged["status"]["conditions"][0]["reason"],
         "InsufficientPods"
     );
+    assert_eq!(charged["status"]["conditions"][0]["observedGeneration"], 1);
     assert_eq!(charged["status"]["currentHealthy"], 3);
     let condition = json!({
         "type": "DisruptionTarget", "status": "True", "lastProbeTime": null,
@@ -111,9 +117,98 @@ async fn an_eviction_that_fails_its_preconditions_writes_nothing() {
         assert_eq!(refused(world.evict("p", options).await).0, code);
         assert_eq!(state(&world).await, before);
     }
-    // Without them it is granted, and the state does change.
-    assert_eq!(world.evict("p", Value::Null).await.expect("granted").0, 201);
+    // With preconditions that hold it is granted, and the state does change.
+    let (_, pod, _) = &before;
+    let metadata = &pod.as_ref().expect("a pod")["metadata"];
+    let (uid, version) = (&metadata["uid"], &metadata["resourceVersion"]);
+    let options = json!({"preconditions": {"uid": uid, "resourceVersion": version}});
+    assert_eq!(world.evict("p", options).await.expect("granted").0, 201);
     assert_ne!(state(&world).await, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_is_no_precondition_for_an_unready_pod_that_its_budget_exempts() {
+    let world = World::new().await;
+    world.pod("p", "Running", false).await;
+    world.budget("b", json!({"minAvailable": 2}), open(0)).await;
+    let options = json!({"preconditions": {"resourceVersion": "1"}});
+    assert_eq!(world.evict("p", options).await.expect("granted").0, 201);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_eviction_of_a_terminating_pod_is_granted_and_writes_nothing() {
+    let world = World::new().await;
+    world.pod("p", "Running", true).await;
+    world.evict("p", Value::Null).await.expect("granted");
+    let before = state(&world).await;
+    world.budget("b", json!({"minAvailable": 2}), open(0)).await;
+    let revision = world.revision();
+    world.evict("p", Value::Null).await.expect("granted");
+    assert_eq!(world.revision(), revision);
+    assert_eq!(state(&world).await.1, before.1);
+}
+
+/// An engine that finishes no write while the test holds the lock.
+struct GatedEngine(Arc<Mutex<()>>);
+
+impl Engine for GatedEngine {
+    fn load(&mut self, _: &mut dyn FnMut(Stored)) -> Result<Revision, EngineError> {
+        Ok(Revision(0))
+    }
+
+    fn append(&mut self, _: &Batch<'_>) -> Result<(), EngineError> {
+        drop(self.0.lock());
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_commits_while_an_eviction_decides_is_not_lost() {
+    let gate = Arc::new(Mutex::new(()));
+    let engine = Box::new(GatedEngine(Arc::clone(&gate)));
+    let store = Store::open_threaded(engine, StoreOptions::default()).expect("a thread");
+    let world = World::on(store, Options::default()).await;
+    world.pod("p", "Running", true).await;
+    let patch = json!({"metadata": {"labels": {"late": "yes"}}});
+    let mut changed = pin!(world.patch("pods", "shop/p", patch));
+    let mut evicted = pin!(world.evict("p", Value::Null));
+    {
+        let _closed = gate.lock();
+        // Committed, and not visible: the eviction still prepares its writes from the pod before.
+        assert!(changed.as_mut().now_or_never().is_none());
+        assert!(evicted.as_mut().now_or_never().is_none());
+    }
+    assert!(changed.await.is_ok() && evicted.await.is_ok());
+    let pod = world.get("pods", "shop/p").await.expect("it terminates");
+    assert_eq!(pod["metadata"]["labels"]["late"], "yes");
+    assert_eq!(pod["metadata"]["deletionGracePeriodSeconds"], 30);
+    assert_eq!(pod["status"]["conditions"][1]["type"], "DisruptionTarget");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_budgets_of_the_pods_namespace_protect_it_and_each_counts_once() {
+    let world = World::new().await;
+    world
+        .create("namespaces", "", json!({"metadata": {"name": "else"}}))
+        .await;
+    let selector = json!({"matchExpressions": [{"key": "app", "operator": "In",
+        "values": ["a", "web"]}]});
+    let elsewhere = json!({"metadata": {"name": "b"},
+        "spec": {"minAvailable": 2, "selector": selector}});
+    world
+        .create("poddisruptionbudgets", "else", elsewhere)
+        .await;
+    world.pod("p", "Running", true).await;
+    let labels = json!({"metadata": {"labels": {"app": "a", "tier": "web"}}});
+    world
+        .patch("pods", "shop/p", labels)
+        .await
+        .expect("written");
+    let dry_run = || json!({"dryRun": ["All"]});
+    assert_eq!(world.evict("p", dry_run()).await.expect("granted").0, 201);
+    let mine = json!({"minAvailable": 2, "selector": selector});
+    world.budget("b", mine, open(0)).await;
+    assert_eq!(refused(world.evict("p", dry_run()).await).0, 429);
 }
 
 #[tokio::test(start_paused = true)]
@@ -282,6 +377,19 @@ async fn the_body_is_checked_before_the_pod_is_looked_up() {
         pod,
     )
     .await;
+    let of_version = |version: &str| {
+        let metadata = json!({"name": "p"});
+        json!({"apiVersion": version, "kind": "Eviction", "metadata": metadata})
+    };
+    for version in ["policy/v1", "policy/v1beta1"] {
+        check(
+            "shop/p/eviction",
+            of_version(version),
+            404,
+            "pods \"p\" not found",
+        )
+        .await;
+    }
     let v2 = "Eviction in version \"v2\" cannot be handled as a Eviction: no kind \"Eviction\" is registered for version \"policy/v2\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"";
     check(
         "shop/p/eviction",

@@ -17,13 +17,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use clock::{Clock, Entropy};
+use cluster::{CallerService, Cluster, ClusterConfig, Storage, User};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
-use registry::Registry;
-use registry::request::User;
-use server::{Body, CallerService, Server, ServerConfig, TokenFile};
-use store::{Store, StoreOptions};
+use server::Body;
 use tokio::task::JoinSet;
 
 const PODS: usize = 10_000;
@@ -47,21 +44,33 @@ fn main() {
         .unwrap();
     runtime.block_on(async {
         println!("{PODS} pods; times are wall time in this process, two worker threads\n");
-        let memory = BenchServer::open(Store::open_memory()).await;
+        let cluster = api(Storage::Memory).await;
+        let memory = BenchServer::open(&cluster).await;
         memory.create_all("memory").await;
         memory.reads().await;
         memory.writes("memory").await;
         memory.fan_out().await;
-        drop(memory);
+        cluster.stop().await.unwrap();
         let dir = tempfile::tempdir_in(
             std::env::var_os("EXEUNT_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into),
         )
         .unwrap();
-        let disk =
-            BenchServer::open(Store::open_disk(dir.path(), StoreOptions::default()).unwrap()).await;
+        let cluster = api(Storage::Disk(dir.path().to_owned())).await;
+        let disk = BenchServer::open(&cluster).await;
         disk.create_all("disk").await;
         disk.writes("disk").await;
+        cluster.stop().await.unwrap();
     });
+}
+
+/// Starts store and API server without controllers and nodes.
+async fn api(storage: Storage) -> Cluster {
+    let config = ClusterConfig {
+        storage,
+        controllers: None,
+        ..ClusterConfig::default()
+    };
+    Cluster::start(config).await.unwrap()
 }
 
 /// Prints a line of the table. `compared` is a time of the same run and its name.
@@ -79,32 +88,14 @@ struct BenchServer {
 }
 
 impl BenchServer {
-    async fn open(store: Store) -> Self {
-        let (clock, entropy) = (Clock::system(), Entropy::system());
-        let registry = Registry::new(
-            store,
-            clock.clone(),
-            entropy.clone(),
-            registry::Options::default(),
-        );
-        registry.bootstrap().await.unwrap();
-        let config = ServerConfig {
-            resources: kinds::resources(),
-            tokens: TokenFile::default(),
-            accounts: None,
-            anonymous: false,
-            encodings_bytes: 256 * 1024 * 1024,
-            clock,
-            entropy,
-        };
-        let server = Server::build(config, Arc::new(registry));
+    async fn open(cluster: &Cluster) -> Self {
         let user = User {
             name: "bench".to_owned(),
             groups: vec!["system:masters".to_owned()],
             ..User::default()
         };
         let world = Self {
-            service: server.service_as(user),
+            service: cluster.service_as(user),
         };
         world
             .send(

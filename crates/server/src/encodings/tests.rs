@@ -26,6 +26,7 @@ struct TestServer {
 impl TestServer {
     /// Returns a server with three config maps.
     async fn new() -> Self {
+        // `cluster` would bring its own copy of this crate, whose counters are private to it.
         let clock = Clock::starting_at(now());
         let registry = Registry::new(
             Store::open_memory(),

@@ -181,6 +181,53 @@ fn a_status_that_is_right_is_not_written_whatever_its_message_says() {
 }
 
 #[test]
+fn a_status_that_is_wrong_in_one_place_is_written() {
+    let pods = [ready("a"), ready("b"), leaving("c")];
+    let view = DisruptedPodsView::default();
+    let right = plan(&settled(json!({})), &pods, DEMAND, &view, now()).status;
+    assert_eq!(right, None);
+    let fresh = json!({"gone": "2026-01-01T00:09:00Z"});
+    for (path, wrong) in [
+        ("/status/observedGeneration", json!(0)),
+        ("/status/disruptionsAllowed", json!(2)),
+        ("/status/currentHealthy", json!(3)),
+        ("/status/desiredHealthy", json!(2)),
+        ("/status/expectedPods", json!(3)),
+        ("/status/disruptedPods", fresh),
+        ("/status/conditions/1/type", json!("Other")),
+        ("/status/conditions/1/status", json!("False")),
+        ("/status/conditions/1/reason", json!("InsufficientPods")),
+    ] {
+        let mut tree = serde_json::to_value(settled(json!({}))).expect("a value");
+        tree["status"]["disruptedPods"] = json!({});
+        *tree.pointer_mut(path).expect("a member") = wrong;
+        let budget = serde_json::from_value(tree).expect("a budget");
+        let written = plan(&budget, &pods, DEMAND, &view, now()).status;
+        let status = written.unwrap_or_else(|| panic!("{path} stays wrong"));
+        let counts = (
+            status.observed_generation,
+            status.disruptions_allowed,
+            status.current_healthy,
+            status.desired_healthy,
+            status.expected_pods,
+            status.disrupted_pods,
+        );
+        assert_eq!(
+            counts,
+            (Some(1), Some(1), Some(2), Some(1), Some(2), None),
+            "{path}"
+        );
+        let conditions = status.conditions.expect("conditions");
+        let found = rules::conditions::find(&conditions, CONDITION).expect("a condition");
+        assert_eq!(
+            (found.status.as_str(), found.reason.as_str()),
+            ("True", "SufficientPods"),
+            "{path}"
+        );
+    }
+}
+
+#[test]
 fn the_time_of_the_condition_moves_only_when_its_status_does_and_other_conditions_stay() {
     let pods = [ready("a"), ready("b"), ready("c")];
     let same = plan(

@@ -82,8 +82,15 @@ fn apply(
     }
 }
 
+/// Up to 250 pods, of which more than a full slice often have the same port.
 fn backends() -> impl Strategy<Value = BTreeMap<usize, SliceBackend>> {
-    proptest::collection::btree_map(0..250_usize, backend(), 0..230)
+    let exists = proptest::option::weighted(0.9, backend());
+    proptest::collection::vec(exists, 0..250).prop_map(|pods| {
+        let numbered = pods.into_iter().enumerate();
+        numbered
+            .filter_map(|(number, pod)| Some((number, pod?)))
+            .collect()
+    })
 }
 
 fn backend() -> impl Strategy<Value = SliceBackend> {

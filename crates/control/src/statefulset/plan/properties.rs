@@ -110,8 +110,9 @@ fn acts(
     (acts.collect(), plan.status)
 }
 
-/// What holds for a single plan, whatever the pods look like.
-fn check(shape: SetShape, members: &BTreeMap<i32, Member>, acts: &[Act]) {
+/// What holds for a single plan, whatever the pods look like. `rolled_out` is true when the set has
+/// been updated before: then there is one revision.
+fn check(shape: SetShape, members: &BTreeMap<i32, Member>, acts: &[Act], rolled_out: bool) {
     let range = shape.start..shape.start + shape.replicas;
     let is_settled = |ordinal: i32| {
         members
@@ -126,7 +127,12 @@ fn check(shape: SetShape, members: &BTreeMap<i32, Member>, acts: &[Act]) {
             "two requests for one pod: {acts:?}"
         );
         match act {
-            Act::Create(ordinal, _) => {
+            Act::Create(ordinal, updated) => {
+                let reached = shape.on_delete || *ordinal >= shape.start + shape.partition;
+                assert!(
+                    rolled_out || *updated <= reached,
+                    "an update before the partition: {acts:?}"
+                );
                 assert!(
                     range.contains(ordinal),
                     "a pod outside of the range: {acts:?}"
@@ -229,7 +235,10 @@ fn reconcile(
 ) -> bool {
     let set = set(shape, status.clone());
     let (acts, new) = acts(&set, members);
-    check(shape, members, &acts);
+    let revision = status
+        .as_ref()
+        .and_then(|status| status.current_revision.as_deref());
+    check(shape, members, &acts, revision == Some(UPDATE));
     let changed = !acts.is_empty() || new.is_some();
     for act in acts {
         match act {
@@ -321,7 +330,7 @@ proptest! {
         members in proptest::collection::btree_map(0..9_i32, member(), 0..8),
     ) {
         let (acts, _) = acts(&set(shape, None), &members);
-        check(shape, &members, &acts);
+        check(shape, &members, &acts, false);
     }
 
     #[test]

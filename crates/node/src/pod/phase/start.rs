@@ -11,6 +11,8 @@ use crate::runtime::{PodObservation, RuntimeRequest};
 const FIRST_BACKOFF_SECONDS: u32 = 10;
 /// The longest pause between two restarts.
 const MAX_BACKOFF_SECONDS: u32 = 300;
+/// The reason of the event that a start was requested.
+const PULLED: &str = "Pulled";
 /// A container that ran longer than this starts over with the pauses.
 const BACKOFF_RESET_SECONDS: i64 = 600;
 
@@ -140,7 +142,7 @@ fn start(result: &mut SyncResult, desired: &DesiredPod, index: usize) {
     );
     result
         .events
-        .push(PodEvent::normal(index, "Pulled", &message));
+        .push(PodEvent::normal(index, PULLED, &message));
 }
 
 /// Takes back the starts that this call has requested, because the pod terminates: a sidecar that
@@ -155,8 +157,6 @@ fn cancel_starts(result: &mut SyncResult) {
             record.restart_count -= 1;
         }
         record.cancel_restart();
-        result
-            .events
-            .retain(|event| event.container != Some(container) || event.reason != "Pulled");
     }
+    result.events.retain(|event| event.reason != PULLED);
 }

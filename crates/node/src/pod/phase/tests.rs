@@ -24,6 +24,8 @@ struct Simulation {
     now: Timestamp,
     /// What happened since [`Simulation::lines`] was called last.
     lines: Vec<String>,
+    /// All events, as `TYPE CONTAINER REASON`.
+    events: Vec<String>,
     /// The published status in the form of a line.
     published: String,
     wake_at: Option<Timestamp>,
@@ -72,6 +74,7 @@ impl Simulation {
             state,
             now: at(0.0),
             lines: Vec::new(),
+            events: Vec::new(),
             published: String::new(),
             wake_at: None,
             disposition: Disposition::Keep,
@@ -94,6 +97,7 @@ impl Simulation {
             self.state = result.state;
             let start = ["Pulled", "Created", "Started"];
             for event in &result.events {
+                self.events.push(self.describe_event(event));
                 if !start.contains(&event.reason) {
                     self.line(&format!("{}: {}", event.reason, event.message));
                 }
@@ -129,6 +133,14 @@ impl Simulation {
             }
             RuntimeRequest::RemovePod => "remove".to_owned(),
         }
+    }
+
+    fn describe_event(&self, event: &PodEvent) -> String {
+        let container = event
+            .container
+            .map(|index| &*self.desired.containers[index].name);
+        let kind = if event.warning { "Warning" } else { "Normal" };
+        format!("{kind} {} {}", container.unwrap_or("-"), event.reason)
     }
 
     /// Publishes the status, which then is part of the desired state.

@@ -114,4 +114,51 @@ mod tests {
             Some(0)
         );
     }
+
+    #[test]
+    fn a_budget_that_is_spent_says_so_for_the_generation_that_was_counted() {
+        let now = Timestamp::from_second(1).expect("a time");
+        let closed = |observed: Option<i64>| {
+            let mut budget = json!({"status": {"disruptionsAllowed": 1}});
+            if let Some(observed) = observed {
+                tree::put(&mut budget, &["status", "observedGeneration"], observed);
+            }
+            charged(&mut budget, "web-1", now);
+            tree::list(&budget, &["status", "conditions"])[0].clone()
+        };
+        let condition = json!({
+            "type": "DisruptionAllowed", "status": "False", "reason": "InsufficientPods",
+            "message": "", "lastTransitionTime": "1970-01-01T00:00:01Z",
+        });
+        assert_eq!(closed(None), condition);
+        assert_eq!(closed(Some(0)), condition);
+        let mut observed = condition;
+        tree::put(&mut observed, &["observedGeneration"], 3);
+        assert_eq!(closed(Some(3)), observed);
+    }
+
+    #[test]
+    fn a_pod_that_is_marked_already_is_not_written_again() {
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        let marked = with_disruption_target(&json!({"metadata": {"name": "p"}}), at(1));
+        let marked = marked.expect("a new condition");
+        assert_eq!(tree::list(&marked, &["status", "conditions"]).len(), 1);
+        assert_eq!(with_disruption_target(&marked, at(2)), None);
+    }
+
+    #[test]
+    fn conditions_that_are_no_list_are_replaced() {
+        let now = Timestamp::from_second(1).expect("a time");
+        let other = json!({"type": "Ready", "status": "True"});
+        let types = |conditions: Tree| {
+            let pod = json!({"status": {"conditions": conditions}});
+            let marked = with_disruption_target(&pod, now).expect("a new condition");
+            let types = tree::list(&marked, &["status", "conditions"]).iter();
+            types
+                .map(|condition| tree::text(condition, &["type"]).to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(types(Tree::Null), ["DisruptionTarget"]);
+        assert_eq!(types(json!([other])), ["Ready", "DisruptionTarget"]);
+    }
 }

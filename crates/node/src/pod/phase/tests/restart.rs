@@ -61,6 +61,55 @@ fn backoff_starts_over_after_a_long_run() {
 }
 
 #[test]
+fn backoff_continues_after_a_run_of_exactly_ten_minutes() {
+    let mut simulation =
+        Simulation::new(one(json!({"sim.exeunt.dev/crash-after-seconds": "600"}))).until(1900.0);
+    let lines = simulation.lines();
+    let starts: Vec<&String> = lines
+        .iter()
+        .filter(|line| line.contains("start c"))
+        .collect();
+    assert_eq!(
+        starts,
+        [
+            "0 start c #0",
+            "600 start c #1",
+            "1210 start c #2",
+            "1830 start c #3"
+        ]
+    );
+}
+
+#[test]
+fn a_pause_before_a_restart_is_kept_whatever_else_happens() {
+    let annotations = json!({"sim.exeunt.dev/crash-after-seconds": "5"});
+    let mut simulation = Simulation::new(one(annotations)).until(12.0);
+    simulation.lines();
+    simulation.sync();
+    simulation
+        .until(20.0)
+        .check(&["20 start c #2", "20 Running [c=running+] Ready True"]);
+}
+
+#[test]
+fn a_container_that_disappears_counts_as_a_restart() {
+    let mut simulation =
+        Simulation::new(one(json!({"sim.exeunt.dev/startup-seconds": "9"}))).until(2.0);
+    simulation.lines();
+    let stop = RuntimeRequest::StopContainer {
+        container: 0,
+        timeout: std::time::Duration::ZERO,
+    };
+    // It is not even created when somebody takes it from the runtime.
+    simulation.runtime.request("u", stop, simulation.now);
+    simulation.sync();
+    simulation.check(&[
+        "2 start c #1",
+        "2 Running [c=ContainerCreating] ContainersNotReady",
+    ]);
+}
+
+#[test]
 fn a_pod_in_crash_loop_ends_at_once_without_a_restart() {
     let mut simulation =
         Simulation::new(one(json!({"sim.exeunt.dev/crash-after-seconds": "5"}))).until(12.0);
@@ -167,4 +216,12 @@ fn a_sidecar_that_crashes_when_the_main_containers_are_done_is_not_restarted() {
     ]);
     let sidecar = &simulation.view.status.init_container_statuses[0];
     assert_eq!(sidecar.restart_count, 0);
+    let of_start = |name: &str| {
+        ["Pulled", "Created", "Started"].map(|reason| format!("Normal {name} {reason}"))
+    };
+    let mut events = simulation.events.clone();
+    events.sort();
+    let mut expected = [of_start("c"), of_start("s")].concat();
+    expected.sort();
+    assert_eq!(events, expected);
 }

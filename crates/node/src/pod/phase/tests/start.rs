@@ -34,6 +34,97 @@ fn start_and_readiness_are_delayed_by_annotations() {
 }
 
 #[test]
+fn the_events_of_a_start_come_once_and_when_the_container_runs() {
+    let simulation = Simulation::new(one(json!({"sim.exeunt.dev/startup-seconds": "1"})));
+    assert_eq!(simulation.events, ["Normal c Pulled"]);
+    let mut simulation = simulation.until(9.0);
+    simulation.sync();
+    assert_eq!(
+        simulation.events,
+        ["Normal c Pulled", "Normal c Created", "Normal c Started"]
+    );
+}
+
+#[test]
+fn a_status_names_the_generation_that_it_describes() {
+    for (generation, expected) in [(0, None), (1, Some(1)), (7, Some(7))] {
+        let mut pod = one(json!({}));
+        pod["metadata"]["generation"] = json!(generation);
+        let status = Simulation::new(pod).view.status;
+        assert_eq!(status.observed_generation, expected);
+        for condition in &status.conditions {
+            assert_eq!(
+                condition.observed_generation, expected,
+                "{}",
+                condition.kind
+            );
+        }
+    }
+}
+
+#[test]
+fn an_image_id_is_kept_while_the_runtime_does_not_know_it() {
+    let simulation = Simulation::new(one(json!({})));
+    let image_id = |change: fn(&mut String)| {
+        let mut observed = simulation.runtime.observe("u", simulation.now);
+        change(&mut observed.containers[0].image_id);
+        let result = next(
+            simulation.state.clone(),
+            &simulation.desired,
+            &observed,
+            simulation.now,
+        );
+        let status = result.status.expect("nothing to request");
+        status.container_statuses[0].image_id.clone()
+    };
+    let known = image_id(|_| {});
+    assert!(known.starts_with("simulated://sha256:"), "{known}");
+    assert_eq!(image_id(String::clear), known);
+    assert_eq!(image_id(|id| *id = "newer".to_owned()), "newer");
+}
+
+#[test]
+fn conditions_name_the_containers_that_they_wait_for() {
+    let sidecar = |name: &str| json!({"name": name, "image": "i", "restartPolicy": "Always"});
+    let spec = json!({
+        "initContainers": [sidecar("s1"), {"name": "init", "image": "i"}, sidecar("s2")],
+        "containers": [{"name": "c", "image": "i"}],
+        "ephemeralContainers": [{"name": "e", "image": "i"}],
+    });
+    let annotations = json!({
+        "sim.exeunt.dev/startup-seconds": "1",
+        "sim.exeunt.dev/run-seconds.init": "2",
+    });
+    let mut simulation = Simulation::new(pod(spec, annotations));
+    let cases = [
+        (0.0, Some("s1 init s2"), Some("s1 s2 c")),
+        (1.0, Some("init s2"), Some("s2 c")),
+        (3.0, Some("s2"), Some("s2 c")),
+        (4.0, None, Some("c")),
+        (5.0, None, None),
+    ];
+    for (seconds, incomplete, unready) in cases {
+        simulation = simulation.until(seconds);
+        let conditions = &simulation.view.status.conditions;
+        let message = |kind: &str| {
+            let found = conditions.iter().find(|condition| condition.kind == kind);
+            found.expect("a condition").message.clone()
+        };
+        let waits = |what: &str, names: Option<&str>| {
+            names.map(|names| format!("containers with {what} status: [{names}]"))
+        };
+        assert_eq!(
+            message("Initialized"),
+            waits("incomplete", incomplete),
+            "{seconds}"
+        );
+        for kind in ["Ready", "ContainersReady"] {
+            assert_eq!(message(kind), waits("unready", unready), "{kind} {seconds}");
+        }
+    }
+}
+
+#[test]
 fn a_readiness_probe_delays_readiness_by_its_initial_delay() {
     let probe = json!({"initialDelaySeconds": 4});
     let spec = json!({"containers": [{"name": "c", "image": "i", "readinessProbe": probe}]});
@@ -103,6 +194,15 @@ fn a_failed_init_container_is_retried_unless_the_policy_is_never() {
             "1 remove",
             "1 Failed [init=Error 1 c=PodInitializing] PodFailed",
         ]);
+    let mut two = spec("Never");
+    two["initContainers"] = json!([
+        {"name": "init", "image": "i"}, {"name": "later", "image": "i"},
+    ]);
+    let simulation = Simulation::new(pod(two, annotations())).until(60.0);
+    assert_eq!(
+        simulation.lines.last().map(String::as_str),
+        Some("1 Failed [init=Error 1 later=PodInitializing c=PodInitializing] PodFailed")
+    );
     Simulation::new(pod(spec("Always"), annotations()))
         .until(11.0)
         .check(&[
@@ -173,6 +273,23 @@ fn the_time_of_a_condition_is_that_of_its_last_change() {
             ("ContainersReady", "False", 60),
             ("PodScheduled", "True", 0),
         ]
+    );
+}
+
+#[test]
+fn the_conditions_of_a_completed_pod_give_that_as_their_reason() {
+    let reasons = |simulation: &Simulation| {
+        let conditions = simulation.view.status.conditions.iter();
+        conditions
+            .map(|condition| condition.reason.clone().unwrap_or_default())
+            .collect::<Vec<_>>()
+    };
+    let running = Simulation::new(one(json!({})));
+    assert_eq!(reasons(&running), [""; 5]);
+    let completed = running.until(1.0).delete(5);
+    assert_eq!(
+        reasons(&completed),
+        ["", "PodCompleted", "PodCompleted", "PodCompleted", ""]
     );
 }
 

@@ -94,6 +94,69 @@ fn a_grace_period_can_be_shortened_and_not_extended() {
 }
 
 #[test]
+fn a_second_deletion_that_changes_no_kill_sends_no_stop_signal() {
+    let mut simulation = Simulation::new(one(json!({"sim.exeunt.dev/ignore-sigterm": "true"})))
+        .until(1.0)
+        .delete(2);
+    simulation.lines();
+    simulation.delete(1).until(60.0).check(&[
+        "1 - deleted",
+        "3 remove",
+        "3 Failed [c=Error 137] PodFailed",
+        "3 Delete",
+    ]);
+}
+
+#[test]
+fn a_stop_signal_is_not_repeated_while_the_grace_period_stays() {
+    let spec = json!({
+        "initContainers": [{"name": "s", "image": "i", "restartPolicy": "Always"}],
+        "containers": [{"name": "c", "image": "i"}],
+    });
+    let annotations = json!({
+        "sim.exeunt.dev/ignore-sigterm.s": "true",
+        "sim.exeunt.dev/stop-seconds.c": "1.9",
+    });
+    let mut simulation = Simulation::new(pod(spec, annotations))
+        .until(1.0)
+        .delete(10)
+        .until(2.9);
+    assert_eq!(
+        simulation.lines[simulation.lines.len() - 2],
+        "2.9 stop s within 9"
+    );
+    simulation.lines();
+    // A second later by the clock, eight whole seconds are left: the kill is due after them.
+    let mut simulation = simulation.until(3.0);
+    simulation.sync();
+    simulation.check(&[]);
+}
+
+#[test]
+fn an_init_container_that_is_deleted_before_it_started_never_ran() {
+    let spec = json!({
+        "initContainers": [{"name": "init", "image": "i"}],
+        "containers": [{"name": "c", "image": "i"}],
+    });
+    Simulation::new(pod(
+        spec,
+        json!({"sim.exeunt.dev/startup-seconds.init": "9"}),
+    ))
+    .until(2.0)
+    .delete(30)
+    .until(60.0)
+    .check(&[
+        "0 start init #0",
+        "0 Pending [init=PodInitializing c=PodInitializing] ContainersNotReady",
+        "2 - deleted",
+        "2 stop init within 0",
+        "2 remove",
+        "2 Failed [init=PodInitializing c=PodInitializing] PodFailed",
+        "2 Delete",
+    ]);
+}
+
+#[test]
 fn a_pre_stop_hook_precedes_the_stop_signal_and_uses_the_grace_period() {
     let hook = json!({"preStop": {"sleep": {"seconds": 4}}});
     let spec = json!({"containers": [{"name": "c", "image": "i", "lifecycle": hook}]});
@@ -125,6 +188,63 @@ fn a_pre_stop_hook_precedes_the_stop_signal_and_uses_the_grace_period() {
         "6 remove",
         "6 Failed [c=Error 137] PodFailed",
         "6 Delete",
+    ]);
+}
+
+#[test]
+fn a_hook_that_fails_is_reported_and_the_container_still_stops() {
+    let hook = json!({"preStop": {"sleep": {"seconds": 4}}});
+    let spec = json!({"containers": [{"name": "c", "image": "i", "lifecycle": hook}]});
+    let simulation = Simulation::new(pod(spec, json!({}))).until(1.0).delete(10);
+    for (failure, events) in [
+        (None, &[][..]),
+        (
+            Some("exit 1".to_owned()),
+            &["Warning c FailedPreStopHook"][..],
+        ),
+    ] {
+        let mut observed = simulation.runtime.observe("u", simulation.now);
+        observed.containers[0].hook_done = true;
+        observed.containers[0].hook_failure = failure;
+        let result = next(
+            simulation.state.clone(),
+            &simulation.desired,
+            &observed,
+            simulation.now,
+        );
+        let found = result.events.iter();
+        let found: Vec<String> = found
+            .map(|event| simulation.describe_event(event))
+            .collect();
+        assert_eq!(found, events);
+        let stop = RuntimeRequest::StopContainer {
+            container: 0,
+            timeout: std::time::Duration::from_secs(10),
+        };
+        assert_eq!(result.requests, [stop]);
+    }
+}
+
+#[test]
+fn a_sidecar_waits_for_its_turn_no_longer_than_its_grace_period() {
+    let hook = json!({"preStop": {"sleep": {"seconds": 50}}});
+    let spec = json!({
+        "initContainers": [{"name": "s", "image": "i", "restartPolicy": "Always"}],
+        "containers": [{"name": "c", "image": "i", "lifecycle": hook}],
+    });
+    let annotations = json!({"sim.exeunt.dev/ignore-sigterm": "true"});
+    let mut simulation = Simulation::new(pod(spec, annotations)).until(1.0);
+    simulation.lines();
+    simulation.delete(10).until(60.0).check(&[
+        "1 - deleted",
+        "1 Killing: Stopping container s",
+        "1 Killing: Stopping container c",
+        "1 hook c",
+        "11 stop s within 2",
+        "11 stop c within 2",
+        "13 remove",
+        "13 Failed [s=Error 137 c=Error 137] PodFailed",
+        "13 Delete",
     ]);
 }
 
