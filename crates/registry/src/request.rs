@@ -9,6 +9,7 @@ use futures::stream::BoxStream;
 use kinds::{Tree, status::Status};
 
 use crate::resource::ResourceRef;
+use crate::size::{MAX_OBJECT_BYTES, TooLarge};
 
 /// The client of a request, as authenticated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -263,6 +264,12 @@ pub struct Refusal {
     pub status: Box<Status>,
     /// Warnings for the client.
     pub warnings: Vec<String>,
+}
+
+impl From<TooLarge> for Refusal {
+    fn from(_: TooLarge) -> Self {
+        Status::request_too_large(MAX_OBJECT_BYTES).into()
+    }
 }
 
 impl From<Status> for Refusal {

@@ -2,9 +2,6 @@
 //! defaults, patches, applies and managed fields add to an object.
 
 use kinds::Tree;
-use kinds::status::Status;
-
-use crate::request::Refusal;
 
 /// Largest object, as JSON: the limit of a request body. Upstream's store takes half of it as
 /// protobuf, which is about half as long.
@@ -15,12 +12,12 @@ pub(crate) const MAX_OBJECT_BYTES: usize = 3 * 1024 * 1024;
 ///
 /// # Errors
 /// 413, with the message for a body that is too large.
-pub(crate) fn check_tree(tree: &Tree, before_bytes: usize) -> Result<(), Refusal> {
+pub(crate) fn check_tree(tree: &Tree, before_bytes: usize) -> Result<(), TooLarge> {
     let limit = MAX_OBJECT_BYTES.max(before_bytes);
     let mut left = limit;
     match take(tree, &mut left) {
         true => Ok(()),
-        false => Err(refusal()),
+        false => Err(TooLarge),
     }
 }
 
@@ -28,16 +25,16 @@ pub(crate) fn check_tree(tree: &Tree, before_bytes: usize) -> Result<(), Refusal
 ///
 /// # Errors
 /// 413, with the message for a body that is too large.
-pub(crate) fn check_bytes(bytes: usize, before_bytes: usize) -> Result<(), Refusal> {
+pub(crate) fn check_bytes(bytes: usize, before_bytes: usize) -> Result<(), TooLarge> {
     if bytes > MAX_OBJECT_BYTES.max(before_bytes) {
-        return Err(refusal());
+        return Err(TooLarge);
     }
     Ok(())
 }
 
-fn refusal() -> Refusal {
-    Status::request_too_large(MAX_OBJECT_BYTES).into()
-}
+/// An object exceeds [`MAX_OBJECT_BYTES`].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TooLarge;
 
 /// Returns the bytes that the JSON of a value has at least; `limit` if there are more. The cost
 /// does not grow beyond the limit, although copies share what they hold.

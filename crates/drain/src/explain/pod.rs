@@ -60,7 +60,8 @@ pub(super) fn explain<'a>(
     let mut explanation = Explanation::new(subject, verdict, headline);
     explanation.evidence = evidence(snapshot, pod, &prediction, views);
     if let Prediction::Refused(reason) = &prediction {
-        explanation.remedies = remedies::of_refusal(pod, reason, views);
+        explanation.remedies =
+            remedies::of_refusal(pod, reason, |budget| views.budget(budget).remedies.clone());
     }
     explanation
         .remedies

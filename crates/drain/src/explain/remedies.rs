@@ -5,7 +5,6 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::views::ExplainViews;
 use super::{Problem, Remedy, Risk, contention};
 use crate::budget::{self, BudgetCount, Owner, PodHealth};
 use crate::cluster::ClusterSnapshot;
@@ -16,16 +15,16 @@ use crate::prediction::RefusalReason;
 use crate::readiness::UnreadyReason;
 use crate::surge::WorkloadKind;
 
-/// Returns what to do about a refused eviction.
+/// Returns what to do about a refused eviction. `of_budget` returns what to do about a budget.
 pub(super) fn of_refusal<'a>(
     pod: &Pod,
     reason: &RefusalReason<'a>,
-    views: &ExplainViews<'a>,
+    of_budget: impl FnOnce(&'a PodDisruptionBudget) -> Vec<Remedy>,
 ) -> Vec<Remedy> {
     let (name, space) = (pods::name(pod), pods::namespace(pod));
     let mut remedies = match (reason, reason.budget()) {
         (RefusalReason::SeveralBudgets(budgets), _) => overlap(budgets, space),
-        (_, Some(found)) => views.budget(found).remedies.clone(),
+        (_, Some(found)) => of_budget(found),
         (_, None) => {
             return vec![Remedy::new(
                 Risk::Safe,
