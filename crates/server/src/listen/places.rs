@@ -39,7 +39,7 @@ pub(super) enum NoPlace {
 impl Places {
     /// Returns the places that a process with so many files can have.
     pub(super) fn with_files(max_files: Option<u64>) -> Self {
-        let files = max_files.map_or(MAX_CONNECTIONS, |files| {
+        let files = max_files.map_or(usize::MAX, |files| {
             usize::try_from(files).unwrap_or(usize::MAX)
         });
         // With few files, half of them are for connections.
