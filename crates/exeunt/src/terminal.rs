@@ -3,7 +3,7 @@
 //!
 //! Much of what is printed comes from others: names, messages, file names, arguments. Characters
 //! that a terminal obeys instead of showing them, and characters that hide or reorder text, are
-//! printed as escapes (see [`escape`]). Lines end only where this program ends them, except in
+//! printed as escapes (see [`escape()`]). Lines end only where this program ends them, except in
 //! [`print_block`] and [`print_json`]. `clippy.toml` forbids standard output and standard error
 //! everywhere else.
 #![expect(

@@ -301,7 +301,7 @@ impl Status {
 
     /// 422: `<Kind.group> "<name>" is invalid: <faults>`. `kind` goes into the details as it is.
     ///
-    /// At most [`MAX_CAUSES`] faults are listed, and no more than [`MAX_CAUSES_BYTES`] of them; the
+    /// At most `MAX_CAUSES` faults are listed, and no more than `MAX_CAUSES_BYTES` of them; the
     /// message says how many more there are.
     #[must_use]
     pub fn invalid(kind: GroupResource<'_>, name: &str, faults: &[FieldError]) -> Self {

@@ -3,9 +3,9 @@
 //! Every connection uses TLS, with HTTP/2 or HTTP/1.1 as the client chooses. A server that stops
 //! accepts no more connections, ends watches, and lets requests finish within `SHUTDOWN_TIMEOUT`.
 //!
-//! A connection takes a place ([`places`]) and keeps it until its socket is closed. Each step has a
-//! deadline: the handshake, the first request, the next one (`IDLE_CHECKS`), the pieces of a body
-//! (`handle/read.rs`), and what the client must read ([`stream`], `connection.rs`). A watch that
+//! A connection takes a place (`places.rs`) and keeps it until its socket is closed. Each step has
+//! a deadline: the handshake, the first request, the next one (`IDLE_CHECKS`), the pieces of a body
+//! (`handle/read.rs`), and what the client must read (`stream.rs`, `connection.rs`). A watch that
 //! waits for events has none; pings and probes notice when its client is gone.
 
 mod places;

@@ -157,7 +157,7 @@ impl FieldError {
     }
 }
 
-/// The faults of an object: the first [`MAX_CAUSES`], and how many there are.
+/// The faults of an object: the first `MAX_CAUSES`, and how many there are.
 ///
 /// A body of three megabytes can have a million faults. Those that nobody will see are counted and
 /// dropped, so that they take no memory.

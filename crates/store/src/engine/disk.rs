@@ -22,7 +22,7 @@
 //! # Corruption
 //!
 //! Files that cannot be read are reported and left unchanged: the writes of redb are held in memory
-//! until the first batch is appended (see [`file`]), which happens after [`Engine::load`] has
+//! until the first batch is appended (see [`mod@file`]), which happens after [`Engine::load`] has
 //! accepted every record. redb verifies its pages after an unclean shutdown; this engine verifies
 //! every record and their number at every start.
 //!
