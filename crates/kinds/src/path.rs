@@ -12,7 +12,7 @@ use crate::names;
 /// Kubernetes gives its own objects are returned unchanged.
 ///
 /// ```
-/// use kinds::path::segment;
+/// use exeunt_kinds::path::segment;
 /// assert_eq!(segment("web-0"), "web-0");
 /// assert_eq!(segment("../secrets/key?watch=1"), "..%2Fsecrets%2Fkey%3Fwatch%3D1");
 /// ```
