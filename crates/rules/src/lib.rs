@@ -1,6 +1,6 @@
 //! What server, controllers and tools must decide alike: whether a pod may be evicted, how many
 //! healthy pods a budget demands, the state of a pod, which labels a selector matches, whether a
-//! node fits a pod.
+//! node fits a pod, what is wrong with a budget.
 //!
 //! Everything is pure: values in, a value out. Nothing here holds a client, and the time is an
 //! argument. Read next: [`eviction`], the rule that the system exists for.
@@ -15,6 +15,7 @@ pub mod owners;
 pub mod pods;
 pub mod resources;
 pub mod selector;
+pub mod validation;
 
 use jiff::Timestamp;
 

@@ -62,6 +62,12 @@ impl Selector {
         })
     }
 
+    /// Returns true when the other selector certainly selects every object that this one selects.
+    #[must_use]
+    pub fn implies(&self, other: &Self) -> bool {
+        self.0.implies(&other.0)
+    }
+
     /// Returns whether the selector has no requirements, and so selects every object.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -212,5 +218,50 @@ mod tests {
         assert!(selector.matches(Some(&odd)));
         assert!(!selector.matches(Some(&labels(&[("app", "a")]))));
         assert!(Selector::exactly(None).is_empty() && Selector::exactly(None).matches(None));
+    }
+
+    #[test]
+    fn a_selector_implies_every_wider_one() {
+        let selector = |text: &str| {
+            let json = match text {
+                "null" => serde_json::Value::Null,
+                text => {
+                    let parts = text.split(';').filter(|part| !part.is_empty());
+                    let terms: Vec<serde_json::Value> = parts
+                        .map(|part| {
+                            let words: Vec<&str> = part.split(' ').collect();
+                            serde_json::json!({"key": words[0], "operator": words[1],
+                                "values": &words[2..]})
+                        })
+                        .collect();
+                    serde_json::json!({"matchExpressions": terms})
+                }
+            };
+            compiled(json).expect("compiles")
+        };
+        for (narrow, wide, expected) in [
+            ("a In x", "", true),
+            ("", "a In x", false),
+            ("a In x", "a In x", true),
+            ("a In x;b In y", "a In x", true),
+            ("a In x", "a In x y", true),
+            ("a In x y", "a In x", false),
+            ("a In x", "a Exists", true),
+            ("a Exists", "a In x", false),
+            ("a In x", "a NotIn y", true),
+            ("a In x", "a NotIn x", false),
+            ("a DoesNotExist", "a NotIn x", true),
+            ("a NotIn x y", "a NotIn x", true),
+            ("a NotIn x", "a NotIn x y", false),
+            ("a In x", "b In x", false),
+            ("a In x", "null", false),
+            ("null", "a In x", true),
+        ] {
+            assert_eq!(
+                selector(narrow).implies(&selector(wide)),
+                expected,
+                "{narrow:?} and {wide:?}"
+            );
+        }
     }
 }

@@ -114,6 +114,13 @@ impl LabelSelector {
                 .all(|requirement| requirement.matches(labels))
     }
 
+    /// Returns true when the other selector certainly selects every object that this one selects.
+    #[must_use]
+    pub fn implies(&self, other: &Self) -> bool {
+        let holds = |wanted: &Requirement| self.requirements.iter().any(|own| own.implies(wanted));
+        self.nothing || (!other.nothing && other.requirements.iter().all(holds))
+    }
+
     /// Returns whether the selector selects every object.
     #[must_use]
     pub fn is_everything(&self) -> bool {

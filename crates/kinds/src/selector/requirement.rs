@@ -132,6 +132,32 @@ impl Requirement {
         }
     }
 
+    /// Returns true when every set of labels that fulfils this requirement fulfils the other one,
+    /// as far as the two alone show it.
+    #[must_use]
+    pub fn implies(&self, other: &Self) -> bool {
+        use Operator::{DoesNotExist, DoubleEquals, Equals, Exists, In, NotEquals, NotIn};
+        let has_value = |one: &Self| matches!(one.operator, Equals | DoubleEquals | In);
+        let lacks_value = |one: &Self| matches!(one.operator, NotEquals | NotIn);
+        let within =
+            |some: &Self, all: &Self| some.values.iter().all(|value| all.values.contains(value));
+        if self.key != other.key {
+            return false;
+        }
+        match other.operator {
+            Exists => has_value(self) || self.operator == Exists,
+            DoesNotExist => self.operator == DoesNotExist,
+            Equals | DoubleEquals | In => has_value(self) && within(self, other),
+            NotEquals | NotIn if has_value(self) => {
+                !self.values.iter().any(|value| other.values.contains(value))
+            }
+            NotEquals | NotIn => {
+                self.operator == DoesNotExist || (lacks_value(self) && within(other, self))
+            }
+            Operator::GreaterThan | Operator::LessThan => self == other,
+        }
+    }
+
     /// Returns the label key.
     #[must_use]
     pub fn key(&self) -> &str {

@@ -10,24 +10,16 @@ use kinds::{
     status::{FieldError, FieldErrors, FieldFault},
 };
 
+pub(crate) use rules::validation::{
+    at_most_all, nonnegative, number_or_percent, one_of, one_of_if_set, percent,
+};
+
 use super::meta::invalid_text;
 use super::path::Path;
 use crate::tree::at;
 
 /// Collects faults in the order in which clients see them.
 pub(crate) type Faults = FieldErrors;
-
-/// Rejects numbers below zero. Absent is valid.
-pub(crate) fn nonnegative(tree: &Tree, field: &str, path: &Path<'_>, out: &mut Faults) {
-    let value = at(tree, &[field]);
-    if value.as_i64().is_some_and(|number| number < 0) {
-        out.push(FieldError::invalid(
-            path.child(field),
-            value,
-            "must be greater than or equal to 0",
-        ));
-    }
-}
 
 /// Rejects numbers below one. Absent is valid.
 pub(crate) fn positive(tree: &Tree, field: &str, path: &Path<'_>, out: &mut Faults) {
@@ -64,37 +56,6 @@ pub(crate) fn port_number_or_name(port: &Tree, path: &Path<'_>, out: &mut Faults
     }
 }
 
-/// Rejects unsupported values. Absent counts as the empty string.
-pub(crate) fn one_of(
-    tree: &Tree,
-    field: &str,
-    supported: &[&str],
-    path: &Path<'_>,
-    out: &mut Faults,
-) {
-    let value = crate::tree::text(tree, &[field]);
-    if !supported.contains(&value) {
-        out.push(FieldError::not_supported(
-            path.child(field),
-            &Tree::from(value),
-            supported,
-        ));
-    }
-}
-
-/// Rejects unsupported values. Absent is valid.
-pub(crate) fn one_of_if_set(
-    tree: &Tree,
-    field: &str,
-    supported: &[&str],
-    path: &Path<'_>,
-    out: &mut Faults,
-) {
-    if !at(tree, &[field]).is_null() {
-        one_of(tree, field, supported, path, out);
-    }
-}
-
 /// Rejects absent, empty and unsupported values.
 pub(crate) fn required_one_of(
     tree: &Tree,
@@ -107,46 +68,6 @@ pub(crate) fn required_one_of(
         out.push(FieldError::required(path.child(field), ""));
     } else {
         one_of(tree, field, supported, path, out);
-    }
-}
-
-/// Parses a string such as `25%`. Saturates at the largest number.
-pub(crate) fn percent(text: &str) -> Option<u64> {
-    let digits = text.strip_suffix('%')?;
-    names::percent(text)
-        .is_empty()
-        .then(|| digits.parse().unwrap_or(u64::MAX))
-}
-
-/// Rejects values that are neither a non-negative number nor a percentage. Absent is valid.
-pub(crate) fn number_or_percent(value: &Tree, path: &Path<'_>, out: &mut Faults) {
-    if let Some(text) = value.as_str() {
-        out.extend(
-            names::percent(text)
-                .into_iter()
-                .map(|fault| invalid_text(path, text, fault)),
-        );
-    } else if value.as_i64().is_some_and(|number| number < 0) {
-        out.push(FieldError::invalid(
-            path,
-            value,
-            "must be greater than or equal to 0",
-        ));
-    }
-}
-
-/// Rejects percentages above 100.
-pub(crate) fn at_most_all(value: &Tree, path: &Path<'_>, out: &mut Faults) {
-    if value
-        .as_str()
-        .and_then(percent)
-        .is_some_and(|percent| percent > 100)
-    {
-        out.push(FieldError::invalid(
-            path,
-            value,
-            "must not be greater than 100%",
-        ));
     }
 }
 

@@ -9,8 +9,10 @@ use std::collections::HashSet;
 
 use kinds::{
     Tree,
-    status::{FieldError, FieldErrors, FieldFault},
+    status::{FieldError, FieldErrors},
 };
+
+pub(crate) use rules::validation::{invalid_shown, invalid_text, labels};
 
 use super::path::Path;
 use crate::tree::{at, carry, entries, flag, int, list, put, text};
@@ -27,29 +29,6 @@ const METADATA: Path<'static> = Path::root("metadata");
 /// Validates a name and returns the messages of what is wrong. The flag is `true` for
 /// `generateName`.
 pub(crate) type NameRule<'a> = &'a dyn Fn(&str, bool) -> Vec<String>;
-
-/// Returns an `Invalid` fault for a string value.
-pub(crate) fn invalid_text(
-    path: impl Into<String>,
-    value: &str,
-    detail: impl std::fmt::Display,
-) -> FieldError {
-    FieldError::invalid(path, &Tree::from(value), detail)
-}
-
-/// Returns an `Invalid` fault that prints `shown` as the value. Needed for values whose members
-/// have an order of their own.
-pub(crate) fn invalid_shown(
-    path: impl Into<String>,
-    shown: &str,
-    detail: impl std::fmt::Display,
-) -> FieldError {
-    FieldError {
-        fault: FieldFault::Invalid,
-        field: path.into(),
-        body: format!("Invalid value: {shown}: {detail}"),
-    }
-}
 
 /// Validates the metadata of a new object.
 pub(crate) fn create_faults(object: &Tree, namespaced: bool, rule: NameRule<'_>) -> FieldErrors {
@@ -197,23 +176,6 @@ pub(crate) fn raise_generation(new: &mut Tree, old: &Tree) {
         &["metadata", "generation"],
         generation.saturating_add(1),
     );
-}
-
-/// Validates a map of labels.
-pub(crate) fn labels(labels: &Tree, path: &Path<'_>, out: &mut FieldErrors) {
-    for (key, value) in entries(labels, &[]) {
-        out.extend(
-            names::qualified_name(key)
-                .into_iter()
-                .map(|fault| invalid_text(path, key, fault)),
-        );
-        let value = value.as_str().unwrap_or_default();
-        out.extend(
-            names::label_value(value)
-                .into_iter()
-                .map(|fault| invalid_text(path, value, fault)),
-        );
-    }
 }
 
 /// Validates a map of annotations.

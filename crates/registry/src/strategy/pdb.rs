@@ -1,7 +1,6 @@
 //! Validation of `PodDisruptionBudget`, which has no defaults.
 //!
-//! All fields of the spec may change. Validation checks the limits before the selector, because
-//! clients see the order of faults.
+//! All fields of the spec may change. `rules` validates the spec, for the tools too.
 
 use std::collections::BTreeSet;
 
@@ -10,8 +9,10 @@ use kinds::{
     status::{FieldError, FieldErrors},
 };
 
-use super::checks::{Faults, at_most_all, nonnegative, number_or_percent, one_of, one_of_if_set};
-use super::meta::{invalid_shown, invalid_text};
+use rules::validation::budget;
+
+use super::checks::{Faults, nonnegative, one_of};
+use super::meta::invalid_text;
 use super::path::Path;
 use super::{KindFacts, Strategy, StrategyContext, selector};
 use crate::facts::BudgetFacts;
@@ -19,7 +20,6 @@ use crate::tree::{at, int, list, put, take, text};
 
 pub(crate) struct PodDisruptionBudget;
 
-const POLICIES: [&str; 2] = ["AlwaysAllow", "IfHealthyBudget"];
 /// Integer fields of the status, which are always serialized.
 const COUNTS: [&str; 4] = [
     "disruptionsAllowed",
@@ -69,7 +69,7 @@ impl Strategy for PodDisruptionBudget {
 
     fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
         let mut out = FieldErrors::default();
-        spec(object, false, &mut out);
+        budget::spec(object, false, &mut out);
         out
     }
 
@@ -90,7 +90,7 @@ impl Strategy for PodDisruptionBudget {
                 false,
                 &mut stored,
             );
-            spec(new, !stored.is_empty(), &mut out);
+            budget::spec(new, !stored.is_empty(), &mut out);
         }
         out
     }
@@ -119,43 +119,6 @@ fn strip_legacy_term(object: &mut Tree) {
             .collect();
         put(object, &["spec", "selector", "matchExpressions"], kept);
     }
-}
-
-fn spec(object: &Tree, lenient_values: bool, out: &mut Faults) {
-    const SPEC: Path<'static> = Path::root("spec");
-    let spec = at(object, &["spec"]);
-    let (least, most) = (at(spec, &["minAvailable"]), at(spec, &["maxUnavailable"]));
-    if !least.is_null() && !most.is_null() {
-        out.push(invalid_shown(
-            SPEC,
-            &shown_spec(spec),
-            "minAvailable and maxUnavailable cannot be both set",
-        ));
-    }
-    for field in ["minAvailable", "maxUnavailable"] {
-        let path = SPEC.child(field);
-        number_or_percent(at(spec, &[field]), &path, out);
-        at_most_all(at(spec, &[field]), &path, out);
-    }
-    selector::faults(
-        at(spec, &["selector"]),
-        &SPEC.child("selector"),
-        lenient_values,
-        out,
-    );
-    one_of_if_set(spec, "unhealthyPodEvictionPolicy", &POLICIES, &SPEC, out);
-}
-
-/// Renders the spec as the fault of two limits shows it: with the field names of upstream's Go
-/// structs, which clients see.
-fn shown_spec(spec: &Tree) -> String {
-    format!(
-        "{{\"MinAvailable\":{},\"Selector\":{},\"MaxUnavailable\":{},\"UnhealthyPodEvictionPolicy\":{}}}",
-        at(spec, &["minAvailable"]),
-        selector::shown(at(spec, &["selector"])),
-        at(spec, &["maxUnavailable"]),
-        at(spec, &["unhealthyPodEvictionPolicy"]),
-    )
 }
 
 fn status(status: &Tree, out: &mut Faults) {
