@@ -9,6 +9,8 @@
 
 mod owners;
 
+use std::collections::HashMap;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -21,6 +23,7 @@ use crate::cluster::ClusterSnapshot;
 use crate::pdb::{self, DisruptionLimit, ReportedStatus};
 use crate::pods;
 use crate::readiness::{self, Unready};
+use crate::workloads::autoscalers;
 
 /// How long a `disruptedPods` entry keeps its pod from counting as healthy.
 pub const ENTRY_LIFETIME: SignedDuration =
@@ -102,24 +105,53 @@ impl BudgetCount<'_> {
             .fold(0, i32::saturating_add)
     }
 
+    /// Returns how many pods the controllers may want, under autoscalers at most, as far as that is
+    /// known.
+    #[must_use]
+    pub fn most(&self) -> i32 {
+        self.owners
+            .iter()
+            .filter_map(|owner| Some(owner.most.max(*owner.replicas.as_ref().ok()?)))
+            .fold(0, i32::saturating_add)
+    }
+
     /// Returns how many disruptions the status should allow, `None` when that is unknown.
     #[must_use]
     pub fn allowed(&self) -> Option<i32> {
         Some(self.demand.as_ref().ok()?.allowed(self.healthy()))
     }
 
-    /// Returns how many disruptions the budget would allow if every wanted pod were healthy. Zero
-    /// means that no healthy pod can ever be evicted; `None` that it is unknown.
+    /// Returns how many disruptions the budget would allow if every pod were healthy that its
+    /// controllers want, or may want under an autoscaler. Zero means that no healthy pod can ever
+    /// be evicted; `None` that it is unknown.
     #[must_use]
     pub fn allowed_at_best(&self) -> Option<i32> {
         let demand = self.demand.as_ref().ok()?;
         let unmanaged = i32::try_from(self.unmanaged.len()).unwrap_or(i32::MAX);
-        let all = self.wanted().saturating_add(unmanaged).max(self.healthy());
+        let most = self.most();
+        let all = most.saturating_add(unmanaged).max(self.healthy());
+        let grown = match rules::budgets::asks_controllers(self.budget.spec.as_ref()) {
+            // A percentage of more pods demands more of them.
+            true if most > demand.expected => pdb::desired_of(self.budget, most),
+            _ => None,
+        };
         let desired = match &self.limit {
             DisruptionLimit::MinAvailable(IntOrString::Int(number)) => *number,
-            _ => demand.desired,
+            _ => grown.unwrap_or(demand.desired),
         };
         Some(Demand { desired, ..*demand }.allowed(all))
+    }
+
+    /// Returns true when the budget allows nothing with as many pods as its controllers want now,
+    /// all of them healthy. An autoscaler may want more later.
+    #[must_use]
+    pub fn is_tight(&self) -> bool {
+        let Ok(demand) = &self.demand else {
+            return false;
+        };
+        let unmanaged = i32::try_from(self.unmanaged.len()).unwrap_or(i32::MAX);
+        let wanted = self.wanted().saturating_add(unmanaged).max(self.healthy());
+        demand.expected > 0 && wanted <= demand.desired
     }
 
     /// Returns true when the status differs from the count although it has observed the newest
@@ -167,41 +199,80 @@ pub fn overlaps<'a>(
         .collect()
 }
 
-/// Counts the pods of a budget.
+/// Counts the pods of budgets of one snapshot, in proportion to the pods of their namespaces.
+pub struct BudgetCounter<'a> {
+    snapshot: &'a ClusterSnapshot,
+    pods: HashMap<&'a str, Vec<&'a Pod>>,
+    /// The maxima of autoscalers, by namespace, kind and name of their targets.
+    scalers: HashMap<(&'a str, &'a str, &'a str), i32>,
+}
+
+impl<'a> BudgetCounter<'a> {
+    /// Prepares for a snapshot.
+    #[must_use]
+    pub fn new(snapshot: &'a ClusterSnapshot) -> Self {
+        let mut pods: HashMap<&str, Vec<&Pod>> = HashMap::new();
+        for pod in &snapshot.pods {
+            pods.entry(pods::namespace(pod)).or_default().push(pod);
+        }
+        let scalers = autoscalers(snapshot);
+        let scalers = scalers.into_iter().map(|scaler| {
+            let target = (scaler.namespace, scaler.target_kind, scaler.target_name);
+            (target, scaler.most)
+        });
+        Self {
+            snapshot,
+            pods,
+            scalers: scalers.collect(),
+        }
+    }
+
+    /// Counts the pods of a budget.
+    #[must_use]
+    pub fn count(&self, budget: &'a PodDisruptionBudget) -> BudgetCount<'a> {
+        let snapshot = self.snapshot;
+        let selector = pdb::selector(budget);
+        let near = self.pods.get(pdb::namespace(budget)).map(Vec::as_slice);
+        let covered: Vec<&'a Pod> = match &selector {
+            Ok(selector) => near
+                .unwrap_or_default()
+                .iter()
+                .copied()
+                .filter(|pod| selector.matches(pod.metadata.labels.as_ref()))
+                .collect(),
+            Err(_) => Vec::new(),
+        };
+        let (owners, unmanaged) = owners::of(snapshot, &self.scalers, &covered);
+        let demand = match selector {
+            Ok(_) => demand(snapshot, budget, covered.len(), &owners),
+            Err(error) => Err(CountError::Fails(error)),
+        };
+        let pods = covered
+            .into_iter()
+            .map(|pod| CoveredPod {
+                pod,
+                health: health(snapshot, budget, pod),
+            })
+            .collect();
+        BudgetCount {
+            budget,
+            limit: pdb::limit(budget),
+            pods,
+            owners,
+            unmanaged,
+            demand,
+            reported: pdb::reported(budget),
+        }
+    }
+}
+
+/// Counts the pods of one budget.
 #[must_use]
 pub fn count<'a>(
     snapshot: &'a ClusterSnapshot,
     budget: &'a PodDisruptionBudget,
 ) -> BudgetCount<'a> {
-    let selector = pdb::selector(budget);
-    let covered: Vec<&Pod> = match &selector {
-        Ok(selector) => snapshot
-            .pods_in(pdb::namespace(budget))
-            .filter(|pod| selector.matches(pod.metadata.labels.as_ref()))
-            .collect(),
-        Err(_) => Vec::new(),
-    };
-    let (owners, unmanaged) = owners::of(snapshot, &covered);
-    let demand = match selector {
-        Ok(_) => demand(snapshot, budget, covered.len(), &owners),
-        Err(error) => Err(CountError::Fails(error)),
-    };
-    let pods = covered
-        .into_iter()
-        .map(|pod| CoveredPod {
-            pod,
-            health: health(snapshot, budget, pod),
-        })
-        .collect();
-    BudgetCount {
-        budget,
-        limit: pdb::limit(budget),
-        pods,
-        owners,
-        unmanaged,
-        demand,
-        reported: pdb::reported(budget),
-    }
+    BudgetCounter::new(snapshot).count(budget)
 }
 
 fn demand(

@@ -9,7 +9,9 @@
 //! references between objects.
 
 mod lookup;
+mod manifest;
 mod parse;
+mod removed;
 mod scale;
 
 use jiff::Timestamp;
@@ -18,7 +20,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{
     Event, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController,
     Service,
@@ -30,9 +32,11 @@ use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
-pub(crate) use lookup::serves;
+pub(crate) use lookup::{BoundVolumes, sends_to, serves};
+pub(crate) use manifest::is_clusterwide;
+pub use manifest::{CustomObject, CustomTemplate, RefusedObject};
 pub use parse::ParseError;
-pub(crate) use parse::documents;
+pub(crate) use parse::{documents, items};
 pub use scale::OwnerScale;
 
 /// Objects in one page of a list. Without a limit, the server builds a list of a hundred thousand
@@ -46,6 +50,17 @@ pub enum NamespaceScope {
     Cluster,
     /// One namespace, for users without cluster-wide rights. Cluster-scoped kinds are still listed.
     Namespace(String),
+}
+
+/// Where the objects of a snapshot come from, which decides what their absence means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SnapshotOrigin {
+    /// A server: what was listed is complete.
+    Server,
+    /// Manifests: objects that no server has accepted yet, and in which pods are templates.
+    Manifests,
+    /// Files that contain objects of a server, perhaps not all of them.
+    Dump,
 }
 
 /// The value of [`Unread::why`] for a kind of which a file contains no object.
@@ -107,8 +122,14 @@ macro_rules! snapshot {
             pub now: Timestamp,
             /// The kinds that are missing.
             pub unread: Vec<Unread>,
+            /// Where the objects come from.
+            pub origin: SnapshotOrigin,
             /// The scales of workloads of other kinds. Always empty for a file.
             pub scales: Vec<OwnerScale>,
+            /// Objects of custom kinds. Always empty for a server.
+            pub custom: Vec<CustomObject>,
+            /// Objects that a server would refuse. Always empty for a server.
+            pub refused: Vec<RefusedObject>,
             $($(#[$doc])* pub $field: Vec<$kind>,)*
         }
 
@@ -116,7 +137,15 @@ macro_rules! snapshot {
             /// Returns a snapshot without objects.
             #[must_use]
             pub fn empty(now: Timestamp) -> Self {
-                Self { now, unread: Vec::new(), scales: Vec::new(), $($field: Vec::new(),)* }
+                Self {
+                    now,
+                    unread: Vec::new(),
+                    origin: SnapshotOrigin::Server,
+                    scales: Vec::new(),
+                    custom: Vec::new(),
+                    refused: Vec::new(),
+                    $($field: Vec::new(),)*
+                }
             }
 
             /// Lists every kind concurrently. Kinds that the server refuses or does not know go to
@@ -141,6 +170,9 @@ macro_rules! snapshot {
             /// Adds the objects of another snapshot, for example of a second file.
             pub fn absorb(&mut self, other: Self) {
                 $(self.$field.extend(other.$field);)*
+                self.origin = self.origin.max(other.origin);
+                self.custom.extend(other.custom);
+                self.refused.extend(other.refused);
                 self.unread.retain(|unread| other.unread.iter().any(
                     |also| also.resource == unread.resource));
             }
@@ -209,6 +241,8 @@ snapshot! {
     replication_controllers: namespaced ReplicationController = "replicationcontrollers",
     /// Jobs.
     jobs: namespaced Job = "jobs.batch",
+    /// CronJobs.
+    cron_jobs: namespaced CronJob = "cronjobs.batch",
     /// HorizontalPodAutoscalers.
     autoscalers: namespaced HorizontalPodAutoscaler = "horizontalpodautoscalers.autoscaling",
     /// Services.

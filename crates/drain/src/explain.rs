@@ -20,6 +20,7 @@ mod render;
 mod scaledown;
 mod spread;
 mod subject;
+mod templates;
 mod terminating;
 mod unread;
 mod views;
@@ -136,7 +137,11 @@ pub fn explain(snapshot: &ClusterSnapshot, subject: &ExplainSubject) -> Option<E
             let views = ExplainViews::new(snapshot);
             pod::explain(snapshot, subject.pod(snapshot)?, &views)
         }
-        SubjectKind::Budget => budgets::explain(snapshot, subject.budget(snapshot)?),
+        SubjectKind::Budget => {
+            let budget = subject.budget(snapshot)?;
+            let of_templates = templates::explain(snapshot, budget);
+            of_templates.unwrap_or_else(|| budgets::explain(snapshot, budget))
+        }
         SubjectKind::Node => node::explain(snapshot, subject.node(snapshot)?),
     };
     explanation.unread = unread::lines(snapshot, subject.kind);
@@ -213,3 +218,6 @@ impl Evidence {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,9 @@
-//! Formats durations, counts and lists of names for people.
+//! Formats durations, counts and lists of names for people. Number agreement is decided here and
+//! nowhere else: nouns by [`plural`], verbs and pronouns by [`verb_for`], names with their noun by
+//! [`NounPhrase`].
 
 use std::borrow::Cow;
+use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -38,20 +41,77 @@ pub(crate) fn for_how_long(now: Timestamp, since: Option<Timestamp>) -> String {
         .unwrap_or_default()
 }
 
-/// Formats a count with its noun: `1 pod`, `3 pods`. The only place that forms regular plurals.
-pub(crate) fn plural(count: usize, noun: &str) -> String {
+/// Formats a count with its noun: `0 pods`, `1 pod`, `3 pods`. The only place that forms regular
+/// plurals.
+#[must_use]
+pub fn plural(count: impl TryInto<usize>, noun: &str) -> String {
+    let count = count.try_into().unwrap_or_default();
     format!("{count} {}", noun_for(count, noun))
 }
 
 /// Returns the noun in the number that the count requires, for sentences without the count.
-pub(crate) fn noun_for(count: usize, noun: &str) -> String {
+#[must_use]
+pub fn noun_for(count: usize, noun: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{noun}{ending}")
 }
 
-/// Returns the form of a verb that agrees with the count: `verb_for(1, "is", "are")`.
-pub(crate) fn verb_for<'a>(count: usize, singular: &'a str, plural: &'a str) -> &'a str {
-    if count == 1 { singular } else { plural }
+/// Returns the form of a verb or pronoun that agrees with the count: `verb_for(1, "is", "are")`.
+#[must_use]
+pub fn verb_for<'a>(count: impl TryInto<usize>, singular: &'a str, plural: &'a str) -> &'a str {
+    if count.try_into().is_ok_and(|count| count == 1) {
+        singular
+    } else {
+        plural
+    }
+}
+
+/// Names with their noun, as the subject of a sentence: `Service a`, `Services a and b`, `Services
+/// a, b and 3 more`, `no Service`.
+#[derive(Clone, Debug)]
+pub(crate) struct NounPhrase<'a> {
+    noun: &'a str,
+    names: Vec<&'a str>,
+    most: usize,
+}
+
+impl<'a> NounPhrase<'a> {
+    /// Takes the noun in the singular. At most `most` names are listed.
+    pub(crate) fn new(
+        noun: &'a str,
+        names: impl IntoIterator<Item = &'a str>,
+        most: usize,
+    ) -> Self {
+        Self {
+            noun,
+            names: names.into_iter().collect(),
+            most,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Returns the form of a verb or pronoun that agrees with the subject.
+    pub(crate) fn agree<'v>(&self, singular: &'v str, plural: &'v str) -> &'v str {
+        if self.names.len() > 1 {
+            plural
+        } else {
+            singular
+        }
+    }
+}
+
+impl fmt::Display for NounPhrase<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return write!(out, "no {}", self.noun);
+        }
+        let noun = noun_for(self.names.len(), self.noun);
+        let names = listed(self.names.iter().copied(), self.most);
+        write!(out, "{noun} {names}")
+    }
 }
 
 /// Formats a list of names: `a`, `a and b`, `a, b and 3 more`. Names at most `most` of them.
@@ -98,8 +158,31 @@ mod tests {
 
     #[test]
     fn nouns_and_verbs_agree_with_their_count() {
-        assert_eq!([plural(0, "pod"), plural(1, "pod")], ["0 pods", "1 pod"]);
-        assert_eq!(verb_for(1, "is", "are"), "is");
-        assert_eq!(verb_for(2, "is", "are"), "are");
+        for (count, noun, verb) in [
+            (0, "0 pods", "are"),
+            (1, "1 pod", "is"),
+            (2, "2 pods", "are"),
+            (1000, "1000 pods", "are"),
+        ] {
+            assert_eq!(plural(count, "pod"), noun);
+            assert_eq!(verb_for(count, "is", "are"), verb);
+        }
+        assert_eq!(plural(-1_i32, "pod"), "0 pods");
+    }
+
+    #[test]
+    fn names_their_noun_and_their_verb_agree() {
+        let names = ["a", "b", "c", "d", "e"];
+        for (count, expected) in [
+            (0, "no Service sends"),
+            (1, "Service a sends"),
+            (2, "Services a and b send"),
+            (3, "Services a, b and c send"),
+            (5, "Services a, b, c and 2 more send"),
+        ] {
+            let services = NounPhrase::new("Service", names.into_iter().take(count), 3);
+            let verb = services.agree("sends", "send");
+            assert_eq!(format!("{services} {verb}"), expected);
+        }
     }
 }

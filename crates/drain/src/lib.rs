@@ -11,13 +11,13 @@
 //!   for a whole drain.
 //! - 5: [`engine`], [`budget`], [`order`]: the requests of a drain; the arithmetic of a budget;
 //!   dependencies between pods.
-//! - 4: [`state`], [`prediction`], [`readiness`], `webhooks`: the state of a drain; the server's
-//!   decision; unready pods; webhooks called for evictions.
+//! - 4: [`state`], [`prediction`], [`readiness`], `webhooks`, `workloads`: the state of a drain;
+//!   the server's decision; unready pods; webhooks called for evictions; what makes pods.
 //! - 3: [`cluster`], [`selection`], [`event`], `watch`: the snapshot; the pods of a node; the
 //!   events of a drain; its watches.
 //! - 2: [`pdb`], [`filter`], [`progress`], [`termination`], [`surge`]: accessors of budgets;
 //!   decisions about one pod; scaling up workloads.
-//! - 1: [`pods`], [`tier`], [`cordon`], [`evict`], [`dynamic`], `list`, `format`: accessors
+//! - 1: [`pods`], [`tier`], [`cordon`], [`evict`], [`dynamic`], `list`, [`format`]: accessors
 //!   of pods; tiers; single requests; watches of typed objects; formatting.
 //!
 //! A drain is a [`engine::DrainEngine`] around a [`state::DrainState`], which is pure and asks
@@ -36,7 +36,7 @@ pub mod event;
 pub mod evict;
 pub mod explain;
 pub mod filter;
-mod format;
+pub mod format;
 pub mod lint;
 mod list;
 pub mod node;
@@ -54,3 +54,4 @@ pub mod termination;
 pub mod tier;
 mod watch;
 mod webhooks;
+mod workloads;

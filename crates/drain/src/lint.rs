@@ -16,6 +16,7 @@ mod sarif;
 mod sources;
 mod workloads;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub use render::text;
 pub use sarif::sarif;
 pub use sources::{SourceLocation, SourceMap};
 
-use crate::cluster::ClusterSnapshot;
+use crate::cluster::{ClusterSnapshot, is_clusterwide};
 use crate::pods;
 use context::LintContext;
 
@@ -44,6 +45,7 @@ pub const READS: &[&str] = &[
     "daemonsets.apps",
     "replicationcontrollers",
     "jobs.batch",
+    "cronjobs.batch",
     "horizontalpodautoscalers.autoscaling",
     "services",
     "validatingwebhookconfigurations.admissionregistration.k8s.io",
@@ -103,10 +105,40 @@ pub struct Finding {
 }
 
 /// A match of a rule: an object and a message.
-struct RuleHit<'a> {
-    kind: &'static str,
-    meta: &'a ObjectMeta,
+struct RuleHit {
+    object: ObjectRef,
+    /// The object's annotation [`IGNORE`].
+    ignored: String,
     message: String,
+}
+
+impl RuleHit {
+    fn new(kind: &str, meta: &ObjectMeta, message: String) -> Self {
+        let namespace = if is_clusterwide(kind) {
+            ""
+        } else {
+            pods::namespace_of(meta)
+        };
+        let object = ObjectRef {
+            namespace: namespace.to_owned(),
+            kind: kind.to_owned(),
+            name: meta.name.clone().unwrap_or_default(),
+        };
+        Self::of(object, meta.annotations.as_ref(), message)
+    }
+
+    fn of(
+        object: ObjectRef,
+        annotations: Option<&BTreeMap<String, String>>,
+        message: String,
+    ) -> Self {
+        let ignored = annotations.and_then(|annotations| annotations.get(IGNORE));
+        Self {
+            object,
+            ignored: ignored.cloned().unwrap_or_default(),
+            message,
+        }
+    }
 }
 
 impl FindingSeverity {
@@ -149,7 +181,7 @@ pub fn lint(
         .flat_map(|rule| {
             (rule.check)(&context)
                 .into_iter()
-                .map(|hit| finding(rule, &hit, sources))
+                .map(|hit| finding(rule, hit, sources))
         })
         .collect();
     findings
@@ -157,33 +189,18 @@ pub fn lint(
     findings
 }
 
-fn finding(rule: &'static LintRule, hit: &RuleHit<'_>, sources: &SourceMap) -> Finding {
-    let namespace = match hit.kind {
-        "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration" => String::new(),
-        _ => pods::namespace_of(hit.meta).to_owned(),
-    };
-    let object = ObjectRef {
-        namespace,
-        kind: hit.kind.to_owned(),
-        name: hit.meta.name.clone().unwrap_or_default(),
-    };
-    let ignored = hit
-        .meta
-        .annotations
-        .as_ref()
-        .and_then(|annotations| annotations.get(IGNORE))
-        .map(String::as_str)
-        .unwrap_or_default();
-    let suppressed = ignored
+fn finding(rule: &'static LintRule, hit: RuleHit, sources: &SourceMap) -> Finding {
+    let suppressed = hit
+        .ignored
         .split(',')
         .map(str::trim)
         .any(|word| word == rule.id || word == "*");
-    let source = sources.of(&object);
+    let source = sources.of(&hit.object);
     Finding {
         rule: rule.id,
         severity: rule.severity,
-        object,
-        message: hit.message.clone(),
+        object: hit.object,
+        message: hit.message,
         fix: rule.fix,
         suppressed,
         source,

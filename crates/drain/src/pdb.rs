@@ -3,6 +3,7 @@
 //! Pure accessors over single objects; [`budget`](crate::budget) counts the pods of a budget in a
 //! snapshot.
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -105,6 +106,38 @@ pub fn limit(budget: &PodDisruptionBudget) -> DisruptionLimit {
         Some((Some(max), _)) => DisruptionLimit::MaxUnavailable(max.clone()),
         Some((None, Some(min))) => DisruptionLimit::MinAvailable(min.clone()),
         _ => DisruptionLimit::Unset,
+    }
+}
+
+/// Returns when the spec was last changed, as far as the field managers show it; else when the
+/// budget was created.
+#[must_use]
+pub fn changed_at(budget: &PodDisruptionBudget) -> Option<Timestamp> {
+    let managers = budget.metadata.managed_fields.iter().flatten();
+    let of_spec =
+        managers.filter(|entry| entry.subresource.as_deref().unwrap_or_default().is_empty());
+    let changed = of_spec
+        .filter_map(|entry| entry.time.as_ref().map(|time| time.0))
+        .max();
+    let created = budget
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map(|time| time.0);
+    changed.max(created)
+}
+
+/// Formats a limit as it is written in the spec.
+#[must_use]
+pub fn limit_text(limit: &DisruptionLimit) -> String {
+    let value = |value: &IntOrString| match value {
+        IntOrString::Int(number) => number.to_string(),
+        IntOrString::String(text) => text.clone(),
+    };
+    match limit {
+        DisruptionLimit::MaxUnavailable(max) => format!("maxUnavailable {}", value(max)),
+        DisruptionLimit::MinAvailable(min) => format!("minAvailable {}", value(min)),
+        DisruptionLimit::Unset => "neither minAvailable nor maxUnavailable".to_owned(),
     }
 }
 

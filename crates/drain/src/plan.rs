@@ -10,6 +10,7 @@
 //!
 //! Read next: `simulation.rs`, then `waves.rs` and `stuck.rs`.
 
+mod missing;
 mod model;
 mod placement;
 mod render;
@@ -19,7 +20,7 @@ mod stuck;
 mod timing;
 mod waves;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use k8s_openapi::api::core::v1::Pod;
 use kinds::selector::LabelSelector;
@@ -27,8 +28,8 @@ use rules::fit::cordon_taint;
 use rules::nodes;
 
 pub use report::{
-    BudgetPlan, DrainPlan, Fate, NodePlan, OrderProblem, PodPlan, StuckPod, StuckReason,
-    UnplacedPod,
+    BudgetPlan, DrainPlan, Fate, NodePlan, NotYetReadyPod, OrderProblem, PodPlan, StuckPod,
+    StuckReason, UnplacedPod,
 };
 
 use crate::cluster::ClusterSnapshot;
@@ -103,15 +104,25 @@ pub fn make(snapshot: &ClusterSnapshot, options: &PlanOptions) -> Result<DrainPl
     {
         return Err(PlanError::NodeNotFound(name.clone()));
     }
-    let model = ClusterModel::build(snapshot, &options.nodes, options);
+    let model = complete_model(snapshot, options);
+    let mut by_node: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (index, pod) in model.pods.iter().enumerate() {
+        if let Some(node) = pods::node_of(pod.object).filter(|_| pod.missing.is_none()) {
+            by_node.entry(node).or_default().push(index);
+        }
+    }
     let drafts: Vec<NodeDraft> = options
         .nodes
         .iter()
-        .map(|node| NodeDraft::of(&model, snapshot, node, options))
+        .map(|node| {
+            let own = by_node.get(node.as_str()).map(Vec::as_slice);
+            NodeDraft::of(&model, snapshot, node, own.unwrap_or_default(), options)
+        })
         .collect();
     let leaving: Vec<NodeTiers> = drafts.iter().map(NodeDraft::leaving).collect();
     let (waves, fewest_waves) = find_waves(&model, &leaving);
     let is_blocked = drafts.iter().any(NodeDraft::is_blocked);
+    let not_yet_ready = not_yet_ready(&model, &leaving);
     let window = NodeOrder::Window(options.parallel.max(1));
     let result = simulate(model.clone(), &leaving, &window);
     let in_waves = simulate(model, &leaving, &NodeOrder::Waves(waves.clone()));
@@ -119,7 +130,7 @@ pub fn make(snapshot: &ClusterSnapshot, options: &PlanOptions) -> Result<DrainPl
         stop_seconds: f64::MAX,
         ..options.clone()
     };
-    let slowest = ClusterModel::build(snapshot, &options.nodes, &slowest);
+    let slowest = complete_model(snapshot, &slowest);
     let worst = simulate(slowest, &leaving, &window);
     let end =
         |result: &SimulationResult<'_>| result.finished().filter(|_| !is_blocked).map(seconds);
@@ -131,6 +142,7 @@ pub fn make(snapshot: &ClusterSnapshot, options: &PlanOptions) -> Result<DrainPl
         wave_seconds: end(&in_waves),
         budgets: budgets(&result, &leaving),
         stuck: stuck_pods(&result, &leaving),
+        not_yet_ready,
         unplaced: unplaced(&result.model),
         order: drafts
             .iter()
@@ -150,6 +162,13 @@ pub fn make(snapshot: &ClusterSnapshot, options: &PlanOptions) -> Result<DrainPl
     })
 }
 
+/// Builds the model with the pods that controllers have yet to create.
+fn complete_model<'a>(snapshot: &'a ClusterSnapshot, options: &PlanOptions) -> ClusterModel<'a> {
+    let mut model = ClusterModel::build(snapshot, &options.nodes, options);
+    missing::add(snapshot, &mut model);
+    model
+}
+
 /// Returns those of the node's pods whose replacements would find no node if all of them were
 /// evicted at once. Budgets are ignored.
 pub(crate) fn unplaceable(
@@ -163,6 +182,7 @@ pub(crate) fn unplaceable(
         .filter(|index| {
             let pod = &model.pods[*index];
             pod.replacement != Replacement::Never
+                && pod.missing.is_none()
                 && leaving.iter().any(|one| std::ptr::eq(*one, pod.object))
         })
         .collect();
@@ -206,10 +226,7 @@ fn look_up_daemon_set(snapshot: &ClusterSnapshot, pod: &Pod) -> DaemonSetLookup 
     let Some(name) = daemon_set(pod) else {
         return DaemonSetLookup::NotManaged;
     };
-    let exists = snapshot.daemon_sets.iter().any(|set| {
-        set.metadata.name.as_deref() == Some(name)
-            && pods::namespace_of(&set.metadata) == pods::namespace(pod)
-    });
+    let exists = snapshot.daemon_set(pods::namespace(pod), name).is_some();
     if exists || snapshot.unread("daemonsets.apps").is_some() {
         DaemonSetLookup::Found
     } else {
@@ -237,17 +254,18 @@ impl NodeDraft {
         model: &ClusterModel<'_>,
         snapshot: &ClusterSnapshot,
         node: &str,
+        own: &[usize],
         options: &PlanOptions,
     ) -> Self {
         let mut pods = Vec::new();
         let mut tiers = BTreeMap::<usize, Vec<usize>>::new();
-        for (index, pod) in model.pods.iter().enumerate() {
-            let pod = pod.object;
+        for index in own.iter().copied() {
+            let pod = model.pods[index].object;
             let is_selected = options
                 .pods
                 .as_ref()
                 .is_none_or(|selector| selector.matches(&pod.metadata.labels));
-            if pods::node_of(pod) != Some(node) || !is_selected {
+            if !is_selected {
                 continue;
             }
             let daemon_set = look_up_daemon_set(snapshot, pod);
@@ -386,19 +404,20 @@ fn find_waves(model: &ClusterModel<'_>, leaving: &[NodeTiers]) -> (Vec<Vec<usize
 }
 
 fn budgets(result: &SimulationResult<'_>, leaving: &[NodeTiers]) -> Vec<BudgetPlan> {
+    let mut counts = vec![0; result.model.budgets.len()];
+    for pod in leaving.iter().flat_map(NodeTiers::pods) {
+        for budget in &result.model.pods[pod].budgets {
+            counts[*budget] += 1;
+        }
+    }
     let plan = |(index, budget): (usize, &model::ModelBudget<'_>)| {
-        let leaves = |pod: &usize| result.model.pods[*pod].budgets.contains(&index);
         let demand = budget.count.demand.as_ref().ok();
         BudgetPlan {
             budget: budget.key(),
             needs: demand.map(|demand| demand.desired),
             healthy: budget.count.healthy(),
             least_healthy: result.least_healthy[index],
-            leaving: leaving
-                .iter()
-                .flat_map(NodeTiers::pods)
-                .filter(leaves)
-                .count(),
+            leaving: counts[index],
             waiting: result.waits[index].pods,
             waited_seconds: seconds(result.waits[index].time),
         }
@@ -413,12 +432,38 @@ fn budgets(result: &SimulationResult<'_>, leaving: &[NodeTiers]) -> Vec<BudgetPl
         .collect()
 }
 
+/// Returns the pods that are not ready yet and that the drain may wait for: those of its budgets
+/// and its nodes.
+fn not_yet_ready(model: &ClusterModel<'_>, leaving: &[NodeTiers]) -> Vec<NotYetReadyPod> {
+    let mut budgets = HashSet::new();
+    let mut own = HashSet::new();
+    for pod in leaving.iter().flat_map(NodeTiers::pods) {
+        own.insert(pod);
+        budgets.extend(model.pods[pod].budgets.iter().copied());
+    }
+    let concerns = |pod: usize| {
+        let mut of_pod = model.pods[pod].budgets.iter();
+        own.contains(&pod) || of_pod.any(|budget| budgets.contains(budget))
+    };
+    let early = model.early.iter().filter(|(pod, _)| concerns(*pod));
+    let early = early.filter_map(|(pod, why)| match model.pods[*pod].state {
+        ModelPodState::Starting(at) => Some(NotYetReadyPod {
+            pod: model.pods[*pod].key(),
+            why: why.clone(),
+            seconds: seconds(at),
+        }),
+        _ => None,
+    });
+    early.collect()
+}
+
 fn stuck_pods(result: &SimulationResult<'_>, leaving: &[NodeTiers]) -> Vec<StuckPod> {
+    let mut explainer = stuck::Explainer::new(&result.model);
     let mut stuck: Vec<StuckPod> = leaving
         .iter()
         .flat_map(NodeTiers::pods)
         .filter(|pod| result.model.pods[*pod].state != ModelPodState::Gone)
-        .map(|pod| stuck::explain(&result.model, pod))
+        .map(|pod| explainer.explain(pod))
         .collect();
     stuck.sort_by(|a, b| (a.reason, &a.pod).cmp(&(b.reason, &b.pod)));
     stuck

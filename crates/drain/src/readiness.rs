@@ -1,13 +1,19 @@
 //! Why a pod is not ready, and since when.
 //!
-//! Pure: reads the pod's status and the Ready condition of its node. It knows nothing of budgets.
+//! A pod that is slow is not broken: [`UnreadyReason::NotReady`] needs evidence, namely that the
+//! pod was ready before, or that it has had more time than `patience.rs` gives it.
+//!
+//! Pure: reads the pod's status, its Deployment and the Ready condition of its node. It knows
+//! nothing of budgets.
+
+mod patience;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use serde::Serialize;
 
 use crate::cluster::ClusterSnapshot;
-use crate::format::plural;
+use crate::format::{between, plural};
 use crate::pods::{condition, is_finished, is_ready, node_condition, node_of, phase};
 
 /// The category of a pod's failure to be ready.
@@ -21,13 +27,16 @@ pub enum UnreadyReason {
     Image,
     /// The containers have not started yet. No action is needed.
     Starting,
+    /// It runs, and its probes or its Deployment give it more time to become ready. No action is
+    /// needed.
+    NotYetReady,
     /// The scheduler finds no node for it.
     Unschedulable,
     /// Its node has stopped reporting.
     NodeLost,
     /// All containers have terminated for good.
     Finished,
-    /// It runs, and a readiness probe or a readiness gate fails.
+    /// It runs, and a readiness probe or a readiness gate fails, or it takes too long to start.
     NotReady,
 }
 
@@ -40,6 +49,22 @@ pub struct Unready {
     pub why: String,
     /// When the pod became unready, `None` when it does not report that.
     pub since: Option<Timestamp>,
+    /// When the pod is expected to be ready, for those that are not expected to fail.
+    pub expected: Option<Timestamp>,
+}
+
+impl UnreadyReason {
+    /// Returns true when the pod may become ready without any change.
+    #[must_use]
+    pub fn may_pass(self) -> bool {
+        matches!(self, Self::Starting | Self::NotYetReady | Self::NotReady)
+    }
+
+    /// Returns true when nothing shows that the pod fails.
+    #[must_use]
+    pub fn is_early(self) -> bool {
+        matches!(self, Self::Starting | Self::NotYetReady)
+    }
 }
 
 /// Explains why the pod is not ready. `None` when it is ready.
@@ -52,13 +77,32 @@ pub fn unready(snapshot: &ClusterSnapshot, pod: &Pod) -> Option<Unready> {
         .and_then(|ready| ready.last_transition_time.as_ref())
         .map(|time| time.0);
     let since = ready.or_else(|| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
-    let (reason, why) = finished(pod)
+    let (mut reason, mut why) = finished(pod)
         .or_else(|| unschedulable(pod))
         .or_else(|| lost(snapshot, pod))
         .or_else(|| containers(pod))
         .or_else(|| gate(pod))
         .unwrap_or_else(|| not_started(pod));
-    Some(Unready { reason, why, since })
+    let mut expected = None;
+    if reason.may_pass() {
+        match patience::of(snapshot, pod) {
+            Some(patience) => {
+                if reason == UnreadyReason::NotReady {
+                    reason = UnreadyReason::NotYetReady;
+                    let left = between(snapshot.now, patience.until);
+                    why = format!("{why} yet, and {} {left} more", patience.granted_by);
+                }
+                expected = Some(patience.expected);
+            }
+            None => reason = UnreadyReason::NotReady,
+        }
+    }
+    Some(Unready {
+        reason,
+        why,
+        since,
+        expected,
+    })
 }
 
 fn finished(pod: &Pod) -> Option<(UnreadyReason, String)> {
@@ -96,18 +140,36 @@ fn lost(snapshot: &ClusterSnapshot, pod: &Pod) -> Option<(UnreadyReason, String)
 
 fn containers(pod: &Pod) -> Option<(UnreadyReason, String)> {
     let status = pod.status.as_ref()?;
-    let all = status
-        .init_container_statuses
-        .iter()
-        .flatten()
-        .chain(status.container_statuses.iter().flatten());
-    let found: Vec<(UnreadyReason, String)> = all.filter_map(container).collect();
+    let init = status.init_container_statuses.iter().flatten();
+    let init = init.filter_map(|status| {
+        let runs = status
+            .state
+            .as_ref()
+            .is_some_and(|state| state.running.is_some());
+        if runs && !is_sidecar(pod, &status.name) {
+            let why = format!("init container {} is running", status.name);
+            return Some((UnreadyReason::Starting, why));
+        }
+        container(status)
+    });
+    let main = status.container_statuses.iter().flatten();
+    let found: Vec<(UnreadyReason, String)> = init.chain(main.filter_map(container)).collect();
     // The other containers are often unready only because they wait for the one that crashes.
     found
         .iter()
         .find(|(reason, _)| matches!(reason, UnreadyReason::Crashing | UnreadyReason::Image))
         .or(found.first())
         .cloned()
+}
+
+/// Returns true for an init container that runs beside the others.
+fn is_sidecar(pod: &Pod, name: &str) -> bool {
+    let init = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.init_containers.iter().flatten());
+    init.filter(|container| container.name == name)
+        .any(|container| container.restart_policy.as_deref() == Some("Always"))
 }
 
 fn container(container: &ContainerStatus) -> Option<(UnreadyReason, String)> {
@@ -171,10 +233,9 @@ fn crashed(container: &ContainerStatus, reason: &str, exit_code: Option<i32>) ->
     let exit = exit_code
         .map(|code| format!(", exit {code}"))
         .unwrap_or_default();
-    let restarts = usize::try_from(container.restart_count).unwrap_or_default();
     format!(
         "{reason}{exit}, {} (container {})",
-        plural(restarts, "restart"),
+        plural(container.restart_count, "restart"),
         container.name
     )
 }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ::drain::event::DrainEvent;
+use ::drain::format::plural;
 use anyhow::Context as _;
 use clock::Clock;
 use cluster::{Cluster, ClusterConfig, Listen, NodeOptions};
@@ -88,12 +89,11 @@ pub(crate) async fn run(arguments: &DemoArgs) -> Result<(), CliError> {
         numbers: pods.iter().cloned().zip(0..).collect(),
     };
     let totals = Box::pin(drain.run()).await?;
-    let plural = if totals.refusals == 1 { "" } else { "s" };
     let summary = format!(
-        "  {node} drained in {:.2} s: {} evictions, {} refusal{plural}",
+        "  {node} drained in {:.2} s: {}, {}",
         totals.seconds,
-        pods.len(),
-        totals.refusals
+        plural(pods.len(), "eviction"),
+        plural(totals.refusals, "refusal")
     );
     print_styled(&terminal.paint(TextStyle::Success, &summary));
 

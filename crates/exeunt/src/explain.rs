@@ -76,7 +76,7 @@ fn offline(
     arguments: &ExplainArgs,
     wanted: &[SubjectName<'_>],
 ) -> Result<(Vec<Explanation>, ClusterSnapshot), CliError> {
-    let files = snapshot::read(&arguments.files)?;
+    let files = snapshot::read(&arguments.files, arguments.recursive)?;
     let snapshot = snapshot::parse(&files, Clock::system().now())?;
     let namespace = if arguments.all_namespaces {
         None

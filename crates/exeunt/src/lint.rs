@@ -1,6 +1,7 @@
 //! `exeunt lint`: checks manifests or a cluster, prints findings, fails from a severity on.
 
 use ::drain::cluster::{ClusterSnapshot, NamespaceScope, Unread};
+use ::drain::format::plural;
 use ::drain::lint::{Finding, FindingSeverity, LintOptions, READS, SourceMap, lint, sarif, text};
 use clock::Clock;
 
@@ -16,14 +17,11 @@ pub(crate) async fn run(arguments: &LintArgs) -> Result<(), CliError> {
     let mut snapshot = match arguments.files.is_empty() {
         true => online(arguments).await?,
         false => {
-            let files = snapshot::read(&arguments.files)?;
+            let files = snapshot::read(&arguments.files, arguments.recursive)?;
             files
                 .iter()
                 .for_each(|file| sources.add(&file.name, &file.text));
-            let mut parsed = snapshot::parse(&files, Clock::system().now())?;
-            // Manifests need not contain every kind.
-            parsed.unread.clear();
-            parsed
+            snapshot::parse(&files, Clock::system().now())?
         }
     };
     let failed = snapshot.failed_lists(READS);
@@ -58,9 +56,9 @@ pub(crate) async fn run(arguments: &LintArgs) -> Result<(), CliError> {
         count => {
             let hint = "fix them, suppress them by annotation (see exeunt lint --help), or use \
                         another --fail-on";
-            let plural = if count == 1 { "" } else { "s" };
             Err(CliError::new(format!(
-                "{count} finding{plural} with severity {} or higher",
+                "{} with severity {} or higher",
+                plural(count, "finding"),
                 limit.as_str()
             ))
             .hint(hint))

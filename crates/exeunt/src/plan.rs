@@ -20,7 +20,7 @@ pub(crate) async fn run(arguments: &PlanArgs) -> Result<(), CliError> {
     let snapshot = if arguments.files.is_empty() {
         read(arguments).await?
     } else {
-        read_files(&arguments.files)?
+        read_files(&arguments.files, arguments.recursive)?
     };
     let options = options(arguments, &snapshot)?;
     let made = plan::make(&snapshot, &options);
@@ -72,9 +72,9 @@ async fn read(arguments: &PlanArgs) -> Result<ClusterSnapshot, CliError> {
     }
 }
 
-fn read_files(files: &[PathBuf]) -> Result<ClusterSnapshot, CliError> {
-    let read =
-        snapshot::read(files).and_then(|files| snapshot::parse(&files, Clock::system().now()));
+fn read_files(files: &[PathBuf], recursive: bool) -> Result<ClusterSnapshot, CliError> {
+    let read = snapshot::read(files, recursive)
+        .and_then(|files| snapshot::parse(&files, Clock::system().now()));
     let snapshot = read.map_err(|error| error.hint(snapshot_hint()))?;
     if snapshot.nodes.is_empty() || snapshot.pods.is_empty() {
         let missing = if snapshot.nodes.is_empty() {

@@ -18,9 +18,53 @@ pub(crate) struct File {
     written: Option<Timestamp>,
 }
 
-/// Reads the files in order; `-` is standard input.
-pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<File>, CliError> {
-    paths.iter().map(|path| read_one(path)).collect()
+/// Reads the files in order; `-` is standard input. Of a directory it reads the files with the
+/// endings that kubectl reads, sorted by name, and those below it when `recursive`.
+pub(crate) fn read(paths: &[PathBuf], recursive: bool) -> Result<Vec<File>, CliError> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(read_one(path)?);
+            continue;
+        }
+        let mut found = Vec::new();
+        find(path, recursive, &mut found)?;
+        if found.is_empty() {
+            return Err(CliError::usage(
+                format!("cannot read {}: it contains no manifests", path.display()),
+                "use a directory with .yaml, .yml or .json files; -R reads those below it, too",
+            ));
+        }
+        for file in &found {
+            files.push(read_one(file)?);
+        }
+    }
+    Ok(files)
+}
+
+fn find(directory: &Path, recursive: bool, found: &mut Vec<PathBuf>) -> Result<(), CliError> {
+    let failed = |error: std::io::Error| {
+        CliError::usage(
+            format!("cannot read {}: {error}", directory.display()),
+            "use a directory that you may read",
+        )
+    };
+    let entries = std::fs::read_dir(directory).map_err(failed)?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths = paths.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    paths.sort();
+    for path in paths {
+        // A link to a directory above would be followed without end.
+        let is_directory = path.is_dir();
+        if is_directory && recursive && !path.is_symlink() {
+            find(&path, recursive, found)?;
+        }
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        if !is_directory && matches!(ending, Some("yaml" | "yml" | "json")) {
+            found.push(path);
+        }
+    }
+    Ok(())
 }
 
 fn read_one(path: &Path) -> Result<File, CliError> {

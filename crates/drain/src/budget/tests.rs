@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::cluster::SnapshotOrigin;
 
 const NOW: &str = "2026-01-01T00:10:00Z";
 
@@ -40,6 +41,7 @@ fn snapshot(objects: &[Value]) -> ClusterSnapshot {
     let mut snapshot =
         ClusterSnapshot::parse(&list, NOW.parse().expect("a time")).expect("a snapshot");
     snapshot.unread.clear();
+    snapshot.origin = SnapshotOrigin::Server;
     snapshot
 }
 
@@ -185,6 +187,23 @@ fn owners_without_scale_differ_from_owners_that_were_not_read() {
         None,
         CountError::Unseen("the scale of Database web was not read".into()),
     );
+}
+
+#[test]
+fn an_owner_that_a_file_lacks_was_not_seen() {
+    for kind in ["StatefulSet", "ReplicaSet"] {
+        let mut other = set(3);
+        other["kind"] = json!(kind);
+        other["metadata"]["name"] = json!("other");
+        let mut snapshot = snapshot(&[
+            pod("p", true, Some(kind)),
+            other,
+            budget(json!({"maxUnavailable": 1, "selector": {}}), json!(null)),
+        ]);
+        snapshot.origin = SnapshotOrigin::Dump;
+        let expected = CountError::Unseen(format!("{kind} web is not in the file"));
+        assert_eq!(count(&snapshot, &snapshot.budgets[0]).demand, Err(expected));
+    }
 }
 
 #[test]

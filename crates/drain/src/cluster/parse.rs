@@ -4,7 +4,8 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::ClusterSnapshot;
+use super::manifest::{self, CustomObject};
+use super::{ClusterSnapshot, SnapshotOrigin, removed};
 
 /// Why a file cannot be parsed.
 #[derive(Debug, thiserror::Error)]
@@ -30,15 +31,18 @@ pub enum ParseError {
 }
 
 impl ClusterSnapshot {
-    /// Parses the contents of a file. Lists are flattened; objects of unknown kinds are skipped.
+    /// Parses the contents of a file. Lists are flattened. Objects of custom kinds go to
+    /// [`ClusterSnapshot::custom`], objects that a server would refuse also to
+    /// [`ClusterSnapshot::refused`]; those of other kinds are skipped.
     ///
     /// # Errors
     /// The first document that is not YAML, or the first object that does not match its kind.
     pub fn parse(text: &str, now: Timestamp) -> Result<Self, ParseError> {
         let mut snapshot = Self::empty(now);
+        snapshot.origin = SnapshotOrigin::Manifests;
         for (index, (_, document)) in documents(text).iter().enumerate() {
             let number = index + 1;
-            let (json, _) = kinds::yaml::to_json(document.as_bytes()).map_err(|error| {
+            let (json, warnings) = kinds::yaml::to_json(document.as_bytes()).map_err(|error| {
                 ParseError::Document {
                     number,
                     why: error.to_string(),
@@ -49,29 +53,86 @@ impl ClusterSnapshot {
                     number,
                     why: error.to_string(),
                 })?;
-            snapshot.take_all(value, number)?;
+            for object in items(value) {
+                snapshot.take_one(object, &warnings, number)?;
+            }
         }
         snapshot.mark_absent();
         Ok(snapshot)
     }
 
-    fn take_all(&mut self, mut value: Value, number: usize) -> Result<(), ParseError> {
-        let is_list = value["kind"]
-            .as_str()
-            .is_some_and(|kind| kind.ends_with("List"));
-        if is_list && let Some(Value::Array(items)) = value.get_mut("items").map(Value::take) {
-            return items
-                .into_iter()
-                .try_for_each(|item| self.take_all(item, number));
+    fn take_one(
+        &mut self,
+        mut object: Value,
+        warnings: &[String],
+        number: usize,
+    ) -> Result<(), ParseError> {
+        if object["metadata"]["uid"].is_string() {
+            self.origin = SnapshotOrigin::Dump;
         }
+        let refusal = manifest::refusal(&object, warnings);
+        let is_refused = refusal.is_some();
+        self.refused.extend(refusal);
+        if let Some(custom) = CustomObject::of(&object) {
+            self.custom.push(custom);
+            return Ok(());
+        }
+        modernize(&mut object);
         let name = format!(
             "{}/{}",
-            text_of(&value["kind"]),
-            text_of(&value["metadata"]["name"])
+            text_of(&object["kind"]),
+            text_of(&object["metadata"]["name"])
         );
-        match self.take(value) {
-            Ok(_) => Ok(()),
-            Err(why) => Err(ParseError::Object { number, name, why }),
+        match self.take(object) {
+            // What is wrong with a refused object is known already.
+            Err(why) if !is_refused => Err(ParseError::Object { number, name, why }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Returns the objects of a document: itself, or the items of a list, which need not repeat their
+/// kind.
+pub(crate) fn items(mut document: Value) -> Vec<Value> {
+    let kind = document["kind"]
+        .as_str()
+        .and_then(|kind| kind.strip_suffix("List"));
+    let Some(kind) = kind.map(str::to_owned) else {
+        return vec![document];
+    };
+    let Some(Value::Array(list)) = document.get_mut("items").map(Value::take) else {
+        return vec![document];
+    };
+    let complete = |mut item: Value| {
+        if !kind.is_empty() && item["kind"].is_null() && item.is_object() {
+            item["kind"] = kind.clone().into();
+            item["apiVersion"] = document["apiVersion"].clone();
+        }
+        item
+    };
+    list.into_iter().map(complete).flat_map(items).collect()
+}
+
+/// Makes an object of an older version one of the version that the snapshot decodes. What differs
+/// between them and the tools do not read is removed.
+fn modernize(object: &mut Value) {
+    let (version, kind) = (text_of(&object["apiVersion"]), text_of(&object["kind"]));
+    let scaler = kind == "HorizontalPodAutoscaler" && version.starts_with("autoscaling/");
+    let current = if scaler {
+        Some("autoscaling/v2").filter(|current| *current != version)
+    } else {
+        removed::successor(version, kind)
+    };
+    let Some(current) = current else { return };
+    object["apiVersion"] = current.into();
+    if scaler {
+        if let Some(spec) = object["spec"].as_object_mut() {
+            spec.retain(|name, _| {
+                matches!(&**name, "minReplicas" | "maxReplicas" | "scaleTargetRef")
+            });
+        }
+        if let Some(members) = object.as_object_mut() {
+            members.remove("status");
         }
     }
 }
@@ -110,7 +171,7 @@ mod tests {
 
     #[test]
     fn lists_and_documents_are_flattened() {
-        let list = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Node\n  metadata: {name: n1}\n- {apiVersion: example.com/v1, kind: Other}\n";
+        let list = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Node\n  metadata: {name: n1}\n- {apiVersion: example.com/v1, kind: Other, metadata: {name: o}}\n";
         let snapshot = ClusterSnapshot::parse(
             &format!("# mine\n---\n{POD}---\n{list}"),
             Timestamp::UNIX_EPOCH,
@@ -118,6 +179,7 @@ mod tests {
         .expect("a snapshot");
         assert_eq!(snapshot.pods[0].metadata.name.as_deref(), Some("a"));
         assert_eq!(snapshot.nodes.len(), 1);
+        assert_eq!(snapshot.custom[0].kind, "Other");
         assert!(
             snapshot
                 .unread
@@ -149,5 +211,36 @@ mod tests {
             wrong.starts_with("cannot decode Pod/a in document 1: "),
             "{wrong}"
         );
+    }
+
+    #[test]
+    fn items_of_typed_lists_and_older_versions_are_taken() {
+        let texts = [
+            (
+                "apiVersion: v1\nkind: PodList\nitems: [{metadata: {name: a}, spec: {containers: []}}]",
+                "pods",
+            ),
+            (
+                "apiVersion: autoscaling/v2beta1\nkind: HorizontalPodAutoscaler\nmetadata: {name: a}\nspec: {maxReplicas: 3, metrics: [{type: Resource, resource: {name: cpu, targetAverageUtilization: 50}}]}",
+                "horizontalpodautoscalers.autoscaling",
+            ),
+            (
+                "apiVersion: autoscaling/v1\nkind: HorizontalPodAutoscaler\nmetadata: {name: a}\nspec: {maxReplicas: 3, targetCPUUtilizationPercentage: 50}",
+                "horizontalpodautoscalers.autoscaling",
+            ),
+            (
+                "apiVersion: extensions/v1beta1\nkind: Deployment\nmetadata: {name: a}\nspec: {template: {}}",
+                "deployments.apps",
+            ),
+            (
+                "apiVersion: policy/v1beta1\nkind: PodDisruptionBudget\nmetadata: {name: a}\nspec: {minAvailable: 1}",
+                "poddisruptionbudgets.policy",
+            ),
+        ];
+        for (text, resource) in texts {
+            let snapshot = ClusterSnapshot::parse(text, Timestamp::UNIX_EPOCH).expect("a snapshot");
+            assert!(snapshot.unread(resource).is_none(), "{text}");
+            assert_eq!(snapshot.origin, SnapshotOrigin::Manifests);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Explains a budget: its arithmetic as evidence, and what is wrong with it.
 
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -13,7 +14,11 @@ use crate::format::{between, for_how_long, listed, plural, verb_for};
 use crate::pdb::{self, DisruptionLimit};
 use crate::pods;
 use crate::readiness::UnreadyReason;
+use crate::workloads::autoscalers;
 
+/// How long a disruption controller may take to process a budget, also when another replica has to
+/// become the leader.
+const SYNC_TIME: SignedDuration = SignedDuration::from_mins(2);
 /// The maximum number of pods that a line names.
 const MAX_NAMED: usize = 8;
 
@@ -38,7 +43,16 @@ pub(super) fn explain(snapshot: &ClusterSnapshot, found: &PodDisruptionBudget) -
         () if has("sync-failed") => (
             EvictionVerdict::Blocked,
             format!(
-                "budget {name} allows 0 disruptions: the disruption controller cannot count its pods"
+                "budget {name} allows 0 disruptions: the disruption controller cannot count its pods{}",
+                sync_failure(&count)
+                    .map(|why| format!(": {why}"))
+                    .unwrap_or_default()
+            ),
+        ),
+        () if has("never-synced") => (
+            EvictionVerdict::Blocked,
+            format!(
+                "budget {name} refuses every eviction: the disruption controller does not process it"
             ),
         ),
         () if count.reported.stale => (
@@ -51,7 +65,7 @@ pub(super) fn explain(snapshot: &ClusterSnapshot, found: &PodDisruptionBudget) -
             EvictionVerdict::Allowed,
             format!(
                 "budget {name} allows {} now ({numbers})",
-                plural(usize::try_from(allowed).unwrap_or_default(), "disruption")
+                plural(allowed, "disruption")
             ),
         ),
         () if has("never-allows")
@@ -105,15 +119,7 @@ pub(super) fn numbers(count: &BudgetCount<'_>) -> String {
 
 /// Formats the limit as it is written in the spec.
 pub(super) fn limit(count: &BudgetCount<'_>) -> String {
-    let value = |value: &IntOrString| match value {
-        IntOrString::Int(number) => number.to_string(),
-        IntOrString::String(text) => text.clone(),
-    };
-    match &count.limit {
-        DisruptionLimit::MaxUnavailable(max) => format!("maxUnavailable {}", value(max)),
-        DisruptionLimit::MinAvailable(min) => format!("minAvailable {}", value(min)),
-        DisruptionLimit::Unset => "neither minAvailable nor maxUnavailable".to_owned(),
-    }
+    pdb::limit_text(&count.limit)
 }
 
 /// How the limit becomes a number of pods.
@@ -141,7 +147,7 @@ fn arithmetic(count: &BudgetCount<'_>) -> Option<String> {
             pods => format!("the {} that exist", plural(pods, "pod")),
         },
         _ => {
-            let pods = plural(usize::try_from(expected).unwrap_or_default(), "pod");
+            let pods = plural(expected, "pod");
             format!("the {pods} that controllers want")
         }
     };
@@ -185,7 +191,7 @@ pub(super) fn evidence(snapshot: &ClusterSnapshot, count: &BudgetCount<'_>) -> V
     }
     let mut evidence = vec![Evidence { text: first, parts }];
     evidence.extend(arithmetic(count).map(Evidence::line));
-    let stale = if count.reported.stale {
+    let stale = if count.reported.stale && sync_failure(count).is_none() {
         "; the status is older than the spec"
     } else {
         ""
@@ -256,7 +262,7 @@ pub(super) fn unhealthy_line(snapshot: &ClusterSnapshot, covered: &CoveredPod<'_
 pub(super) fn problems(snapshot: &ClusterSnapshot, count: &BudgetCount<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
     problems.extend(overlap(snapshot, count));
-    problems.extend(status(count));
+    problems.extend(status(snapshot, count));
     problems.extend(spec(count));
     problems.extend(autoscaler(snapshot, count));
     if count.reported.allowed <= 0 {
@@ -283,24 +289,15 @@ fn overlap(snapshot: &ClusterSnapshot, count: &BudgetCount<'_>) -> Vec<Problem> 
 }
 
 /// Failures of the disruption controller that the status shows.
-fn status(count: &BudgetCount<'_>) -> Vec<Problem> {
+fn status(snapshot: &ClusterSnapshot, count: &BudgetCount<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
-    if count.reported.stale {
-        problems.push(Problem::new(
-            "stale",
-            "the disruption controller has not processed the newest spec (observedGeneration is behind): normal for a moment, otherwise the controller is down or slow",
-        ));
-    }
-    if let Some(why) = &count.reported.sync_failed {
+    if let Some(why) = sync_failure(count) {
         problems.push(Problem::new(
             "sync-failed",
             format!("the disruption controller cannot count the pods: {why}"),
         ));
-    } else if let Err(CountError::Fails(why)) = &count.demand {
-        problems.push(Problem::new(
-            "sync-failed",
-            format!("the pods cannot be counted: {why}"),
-        ));
+    } else if count.reported.stale {
+        problems.push(stale(snapshot, count));
     }
     if count.drifted()
         && let Ok(demand) = &count.demand
@@ -328,6 +325,37 @@ fn status(count: &BudgetCount<'_>) -> Vec<Problem> {
     problems
 }
 
+/// Returns why the disruption controller cannot count the pods. An old failure says nothing about a
+/// newer spec that can be counted.
+pub(super) fn sync_failure<'c>(count: &'c BudgetCount<'_>) -> Option<&'c str> {
+    let reported = count.reported.sync_failed.as_deref();
+    // A budget that was never changed can only have failed with the spec that it has.
+    let is_changed = count.budget.metadata.generation.unwrap_or_default() > 1;
+    match &count.demand {
+        Ok(_) if count.reported.stale && is_changed => None,
+        Err(CountError::Fails(why)) => reported.or(Some(why)),
+        _ => reported,
+    }
+}
+
+/// A status that is older than the spec: late, or never to come.
+fn stale(snapshot: &ClusterSnapshot, count: &BudgetCount<'_>) -> Problem {
+    let changed = pdb::changed_at(count.budget);
+    match changed.filter(|at| snapshot.now.duration_since(*at) > SYNC_TIME) {
+        Some(at) => Problem::new(
+            "never-synced",
+            format!(
+                "the disruption controller has not processed the newest spec for {}: it is down, and waiting does not help",
+                between(snapshot.now, at)
+            ),
+        ),
+        None => Problem::new(
+            "stale",
+            "the disruption controller has not processed the newest spec (observedGeneration is behind): normal for a moment, otherwise the controller is down or slow",
+        ),
+    }
+}
+
 /// What is wrong with the spec, whatever the pods do.
 fn spec(count: &BudgetCount<'_>) -> Vec<Problem> {
     if count.limit == DisruptionLimit::Unset {
@@ -347,7 +375,7 @@ fn spec(count: &BudgetCount<'_>) -> Vec<Problem> {
     if expects_no_pods(count) {
         return Vec::new();
     }
-    let wanted = count.wanted();
+    let wanted = count.most();
     if count.allowed_at_best() != Some(0) || (wanted == 0 && count.unmanaged.is_empty()) {
         return Vec::new();
     }
@@ -364,35 +392,37 @@ fn spec(count: &BudgetCount<'_>) -> Vec<Problem> {
         (_, None) => vec![Problem::new(
             "never-allows",
             format!(
-                "{limit} allows no disruption even when all {} pods are healthy",
-                count.pods.len()
+                "{limit} allows no disruption even when {} healthy",
+                every_pod(i32::try_from(count.pods.len()).unwrap_or(i32::MAX), "")
             ),
         )],
-        _ => vec![Problem::new(
-            "never-allows",
-            format!(
-                "{limit} allows no disruption even when all {wanted} pods of {owners} are healthy"
-            ),
-        )],
+        _ => {
+            let pods = every_pod(count.most(), &format!(" of {owners}"));
+            let text = format!("{limit} allows no disruption even when {pods} healthy");
+            vec![Problem::new("never-allows", text)]
+        }
+    }
+}
+
+/// Formats `the pod of web is` or `all 3 pods of web are`.
+fn every_pod(pods: i32, of: &str) -> String {
+    match pods {
+        1 => format!("the pod{of} is"),
+        _ => format!("all {pods} pods{of} are"),
     }
 }
 
 /// Autoscalers whose minimum leaves nothing to disrupt.
 fn autoscaler(snapshot: &ClusterSnapshot, count: &BudgetCount<'_>) -> Vec<Problem> {
-    let found = snapshot.autoscalers.iter().filter(|scaler| {
-        scaler.metadata.namespace.as_deref() == Some(pdb::namespace(count.budget))
-    });
-    let tight = found.filter_map(|scaler| {
-        let target = &scaler.spec.scale_target_ref;
-        count.owners.iter().find(|owner| {
-            (owner.kind, owner.name) == (target.kind.as_str(), target.name.as_str())
-        })?;
-        let least = scaler.spec.min_replicas.unwrap_or(1);
+    let tight = autoscalers(snapshot).into_iter().filter_map(|scaler| {
+        let space = pdb::namespace(count.budget);
+        let mut owners = count.owners.iter();
+        owners.find(|owner| scaler.scales(space, owner.kind, owner.name))?;
+        let least = scaler.low();
         let needed = pdb::desired_of(count.budget, least)?;
-        let name = scaler.metadata.name.as_deref().unwrap_or_default();
         let text = format!(
-            "HorizontalPodAutoscaler {name} may scale {} {} down to {least}, where the budget needs {needed} healthy and allows nothing",
-            target.kind, target.name
+            "{} {} may scale {} {} down to {least}, where the budget needs {needed} healthy and allows nothing",
+            scaler.kind, scaler.name, scaler.target_kind, scaler.target_name
         );
         (needed >= least).then(|| Problem::new("hpa-minimum", text))
     });
@@ -420,14 +450,11 @@ fn used_up_by(snapshot: &ClusterSnapshot, count: &BudgetCount<'_>) -> Vec<Proble
         let reported = &count.reported;
         if !pdb::always_allows_unready(count.budget) && reported.healthy < reported.desired {
             let text = format!(
-                "the unready pods cannot be evicted either: policy IfHealthyBudget allows that only while {} pods are healthy, and {} {}",
-                reported.desired,
+                "the unready pods cannot be evicted either: policy IfHealthyBudget allows that only while {} {} healthy, and {} {}",
+                plural(reported.desired, "pod"),
+                verb_for(reported.desired, "is", "are"),
                 reported.healthy,
-                verb_for(
-                    usize::try_from(reported.healthy).unwrap_or_default(),
-                    "is",
-                    "are"
-                )
+                verb_for(reported.healthy, "is", "are")
             );
             problems.push(Problem::new("policy", text));
         }

@@ -3,10 +3,10 @@
 
 use k8s_openapi::api::core::v1::{PersistentVolume, Pod, PodSpec};
 
-use super::Problem;
 use super::views::ExplainViews;
+use super::{Problem, terminating};
 use crate::cluster::ClusterSnapshot;
-use crate::format::{listed, span};
+use crate::format::{NounPhrase, listed, span};
 use crate::tier::{Tiers, is_critical};
 use crate::{order, pods};
 
@@ -25,9 +25,9 @@ pub(super) fn problems<'a>(
     views: &ExplainViews<'a>,
 ) -> Vec<Problem> {
     let mut problems = Vec::new();
-    problems.extend(super::terminating::node(snapshot, pod));
+    problems.extend(terminating::node(snapshot, pod));
     problems.extend(super::webhooks::problems(snapshot, pods::namespace(pod)));
-    problems.extend(finalizers(pod));
+    problems.extend(finalizers(snapshot, pod));
     let nothing = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&nothing);
     problems.extend(grace(spec));
@@ -68,18 +68,13 @@ fn needed<'a>(
     problems.collect()
 }
 
-fn finalizers(pod: &Pod) -> Option<Problem> {
-    let names: Vec<&str> = pod
-        .metadata
-        .finalizers
-        .iter()
-        .flatten()
-        .map(String::as_str)
-        .collect();
+fn finalizers(snapshot: &ClusterSnapshot, pod: &Pod) -> Option<Problem> {
+    let names = NounPhrase::new("finalizer", snapshot.finalizers_holding(pod), 5);
     let text = || {
         format!(
-            "after its eviction it stays until the owner of finalizer {} removes the finalizer",
-            listed(names.iter().copied(), 5)
+            "after its eviction it stays until the {} of {names} {}",
+            names.agree("owner", "owners"),
+            names.agree("removes the finalizer", "remove them")
         )
     };
     (!names.is_empty()).then(|| Problem::blocking("finalizer", text()))
@@ -121,14 +116,13 @@ fn kind_of_pod(pod: &Pod, spec: &PodSpec) -> Vec<Problem> {
         Some(_) => None,
     };
     problems.extend(kind.map(|(id, text)| Problem::new(id, text)));
-    let empty: Vec<&str> = pods::volumes(pod)
+    let empty = pods::volumes(pod)
         .filter(|volume| volume.empty_dir.is_some())
-        .map(|volume| volume.name.as_str())
-        .collect();
+        .map(|volume| volume.name.as_str());
+    let empty = NounPhrase::new("emptyDir", empty, 5);
     if !empty.is_empty() && !mirror {
         let text = format!(
-            "the contents of its emptyDir {} are lost (a drain requires --delete-emptydir-data)",
-            listed(empty, 5)
+            "the contents of its {empty} are lost (a drain requires --delete-emptydir-data)"
         );
         problems.push(Problem::new("empty-dir", text));
     }
@@ -155,19 +149,19 @@ fn local_volumes<'a>(pod: &'a Pod, views: &ExplainViews<'a>) -> Option<Problem> 
             .as_ref()
             .is_some_and(|spec| spec.local.is_some() || spec.host_path.is_some())
     };
-    let claims: Vec<&str> = views
+    let claims = views
         .volumes_of(pod)
         .into_iter()
         .filter(|(_, volume)| is_local(volume))
-        .map(|(claim, _)| claim)
-        .collect();
-    let text = |claims| {
+        .map(|(claim, _)| claim);
+    let claims = NounPhrase::new("claim", claims, 5);
+    let text = || {
         format!(
-            "its claim {} is bound to a volume on this node: its replacement waits until the node is back",
-            listed(claims, 5)
+            "its {claims} {} on this node: its replacement waits until the node is back",
+            claims.agree("is bound to a volume", "are bound to volumes")
         )
     };
-    (!claims.is_empty()).then(|| Problem::new("local-volume", text(claims)))
+    (!claims.is_empty()).then(|| Problem::new("local-volume", text()))
 }
 
 /// Requests that reach the pod after its containers got the stop signal.
@@ -175,16 +169,15 @@ fn traffic(snapshot: &ClusterSnapshot, pod: &Pod, spec: &PodSpec) -> Option<Prob
     if spec.host_network == Some(true) || pods::has_pre_stop(spec) {
         return None;
     }
-    let services: Vec<&str> = snapshot
-        .services_selecting(pods::namespace(pod), pod.metadata.labels.as_ref())
-        .collect();
-    let text = |services| {
+    let services = snapshot.services_selecting(pods::namespace(pod), pod.metadata.labels.as_ref());
+    let services = NounPhrase::new("Service", services, 3);
+    let text = || {
         format!(
-            "Service {} sends it requests and it has no preStop hook: some requests reach it after it has stopped",
-            listed(services, 3)
+            "{services} {} it requests and it has no preStop hook: some requests reach it after it has stopped",
+            services.agree("sends", "send")
         )
     };
-    (!services.is_empty()).then(|| Problem::new("no-pre-stop", text(services)))
+    (!services.is_empty()).then(|| Problem::new("no-pre-stop", text()))
 }
 
 /// Returns the annotation, with its value, that excludes the pod from automation.

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use super::views::ExplainViews;
 use super::{
     EvictionVerdict, Evidence, ExplainSubject, Explanation, Problem, Remedy, Risk, SubjectKind,
-    contention, pod, scaledown,
+    contention, pod, remedies, scaledown,
 };
 use crate::cluster::ClusterSnapshot;
 use crate::format::{for_how_long, listed, plural};
@@ -128,7 +128,26 @@ pub(super) fn explain<'a>(snapshot: &'a ClusterSnapshot, node: &'a Node) -> Expl
         )));
     }
     explanation.problems = problems(snapshot, node, &explanations, &views);
-    explanation.remedies = remedies(&groups);
+    explanation.remedies = own_remedies(&groups);
+    let uncordon = remedies::uncordon(snapshot);
+    if let Some(nodes) = snapshot.all_cordoned().filter(|_| !leaving.is_empty()) {
+        let text = format!(
+            "{} cordoned: no replacement of its pods finds a node",
+            match nodes.as_slice() {
+                [one] => format!("{one} is the only node and is"),
+                _ => "all nodes are".to_owned(),
+            }
+        );
+        explanation
+            .problems
+            .insert(0, Problem::blocking("all-cordoned", text));
+        let rest = std::mem::take(&mut explanation.remedies);
+        explanation.remedies.extend(uncordon.clone());
+        let is_other = |remedy: &Remedy| Some(remedy) != uncordon.as_ref();
+        explanation
+            .remedies
+            .extend(rest.into_iter().filter(is_other));
+    }
     let alone = contention::judged_alone(snapshot, &leaving, &explanations);
     if !alone.is_empty() || !groups.held.is_empty() {
         explanation.remedies.push(simulate(name));
@@ -278,7 +297,7 @@ fn idle_volumes<'a>(
 
 /// Returns the remedies of the pods that are held, each once. Remedies that stop pods are left to
 /// the explanation of the single pod.
-fn remedies(groups: &Groups<'_>) -> Vec<Remedy> {
+fn own_remedies(groups: &Groups<'_>) -> Vec<Remedy> {
     let mut remedies: Vec<Remedy> = Vec::new();
     let mut seen = HashSet::new();
     for one in groups.stuck.iter().chain(&groups.held) {

@@ -75,7 +75,7 @@ fn overlap(all: &[&PodDisruptionBudget]) -> Problem {
     Problem::new(
         "overlap",
         format!(
-            "budgets {} all select it: the server answers 500 to every eviction of such a pod",
+            "budgets {} select it: the server answers 500 to every eviction of such a pod",
             names(all)
         ),
     )
@@ -123,10 +123,21 @@ fn headline<'a>(
         RefusalReason::SeveralBudgets(all) => {
             ever(format!("more than one budget selects it ({})", names(all)))
         }
-        RefusalReason::Stale(found) => now(format!(
-            "the disruption controller has not processed the newest spec of budget {}",
-            pdb::name(found)
-        )),
+        RefusalReason::Stale(found) => {
+            let name = pdb::name(found);
+            let late = format!(
+                "the disruption controller has not processed the newest spec of budget {name}"
+            );
+            let view = views.budget(found);
+            let has = |id: &str| problems.iter().any(|problem| problem.id == id);
+            match budgets::sync_failure(&view.count) {
+                Some(why) => ever(format!(
+                    "budget {name} allows nothing, because the disruption controller cannot sync it: {why}"
+                )),
+                None if has("never-synced") => ever(format!("{late} and is down")),
+                None => now(late),
+            }
+        }
         RefusalReason::NegativeAllowance(found) => ever(format!(
             "the status of budget {} is invalid: disruptionsAllowed is negative (403)",
             pdb::name(found)
@@ -284,7 +295,7 @@ fn refusals(snapshot: &ClusterSnapshot, pod: &Pod) -> Option<Evidence> {
     let times: i32 = events.iter().map(|event| event.count.unwrap_or(1)).sum();
     Some(Evidence::line(format!(
         "events record {} of its eviction, the last {} ago",
-        plural(usize::try_from(times).unwrap_or_default(), "refusal"),
+        plural(times, "refusal"),
         between(snapshot.now, last.0)
     )))
 }

@@ -6,9 +6,9 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Problem, Remedy, Risk, contention};
-use crate::budget::{self, BudgetCount, Owner, PodHealth};
+use crate::budget::{self, BudgetCount, CoveredPod, Owner, PodHealth};
 use crate::cluster::ClusterSnapshot;
-use crate::format::resource;
+use crate::format::{plural, resource};
 use crate::pdb::{self, DisruptionLimit};
 use crate::pods;
 use crate::prediction::RefusalReason;
@@ -77,6 +77,19 @@ pub(super) fn of_budget(
         let all: Vec<_> = std::iter::once(count.budget).chain(others).collect();
         return overlap(&all, space);
     }
+    if count.reported.allowed <= 0 && !has("selects-nothing") {
+        remedies.extend(uncordon(snapshot));
+    }
+    if has("never-synced") {
+        remedies.push(Remedy::new(
+            Risk::Safe,
+            "Start the disruption controller again: check that the controller manager runs and renews its lease",
+            [
+                "kubectl get lease kube-controller-manager -n kube-system".to_owned(),
+                "kubectl get pods -n kube-system -l component=kube-controller-manager".to_owned(),
+            ],
+        ));
+    }
     if (has("stale") || has("drift")) && !has("sync-failed") {
         remedies.push(Remedy::new(
             Risk::Safe,
@@ -93,14 +106,23 @@ pub(super) fn of_budget(
     if count.reported.allowed > 0 || has("selects-nothing") {
         return remedies;
     }
-    if has("single-replica") || has("never-allows") {
+    let is_permanent = has("single-replica") || has("never-allows");
+    if is_permanent || count.is_tight() {
         remedies.extend(scale_up(snapshot, count));
-    } else {
+    }
+    if !is_permanent {
         remedies.extend(repair(count, space));
-        let waiting_helps = !["no-rule", "unmanaged", "sync-failed", "stale", "drift"]
-            .into_iter()
-            .any(has);
-        if waiting_helps {
+        let is_broken = [
+            "no-rule",
+            "unmanaged",
+            "sync-failed",
+            "stale",
+            "never-synced",
+            "drift",
+        ]
+        .into_iter()
+        .any(has);
+        if !is_broken && may_recover(count) {
             remedies.push(Remedy::new(
                 Risk::Safe,
                 "Wait until the budget allows a disruption again",
@@ -108,7 +130,7 @@ pub(super) fn of_budget(
             ));
         }
     }
-    if has("replacement-pending") {
+    if has("replacement-pending") && uncordon(snapshot).is_none() {
         remedies.push(add_capacity(snapshot));
     }
     if has("policy") {
@@ -121,7 +143,7 @@ pub(super) fn of_budget(
             )],
         ));
     }
-    if !["stale", "drift", "sync-failed", "unmanaged"]
+    if !["stale", "never-synced", "drift", "sync-failed", "unmanaged"]
         .into_iter()
         .any(has)
     {
@@ -133,6 +155,38 @@ pub(super) fn of_budget(
 fn patch(count: &BudgetCount<'_>, body: &str) -> String {
     let (name, space) = (pdb::name(count.budget), pdb::namespace(count.budget));
     format!("kubectl patch pdb {name} -n {space} --type=merge -p '{body}'")
+}
+
+/// Returns true when waiting may give the budget more healthy pods than it needs: pods that start,
+/// terminate, or may pass their probes again. Crashes, missing images and nodes need somebody.
+fn may_recover(count: &BudgetCount<'_>) -> bool {
+    let Ok(demand) = &count.demand else {
+        return true;
+    };
+    let may_be_healthy = |covered: &&CoveredPod<'_>| match &covered.health {
+        PodHealth::Healthy | PodHealth::Granted { .. } | PodHealth::Terminating => true,
+        PodHealth::Unready(unready) => unready.reason.may_pass(),
+    };
+    let able = count.pods.iter().filter(may_be_healthy).count();
+    // Pods that do not exist yet are created.
+    let missing = usize::try_from(demand.expected).unwrap_or_default();
+    let able = able.saturating_add(missing.saturating_sub(count.pods.len()));
+    i32::try_from(able).unwrap_or(i32::MAX) > demand.desired
+}
+
+/// Without a node that takes pods no replacement starts, whatever else is done.
+pub(super) fn uncordon(snapshot: &ClusterSnapshot) -> Option<Remedy> {
+    let nodes = snapshot.all_cordoned()?;
+    let first = nodes.first().copied().unwrap_or_default();
+    Some(Remedy::new(
+        Risk::Safe,
+        match nodes.len() {
+            1 => "Uncordon the node first: no other node can take a replacement".to_owned(),
+            _ => "Uncordon a node first: all of them are cordoned, so no replacement finds a node"
+                .to_owned(),
+        },
+        [format!("kubectl uncordon {first}")],
+    ))
 }
 
 fn add_capacity(snapshot: &ClusterSnapshot) -> Remedy {
@@ -200,7 +254,8 @@ fn scale_owner(
     let wanted = replicas.saturating_add(1);
     let scaler = snapshot.autoscalers.iter().find(|scaler| {
         let target = &scaler.spec.scale_target_ref;
-        (target.kind.as_str(), target.name.as_str()) == (owner.kind, owner.name)
+        pods::namespace_of(&scaler.metadata) == space
+            && (target.kind.as_str(), target.name.as_str()) == (owner.kind, owner.name)
     });
     let scale = |replicas: i32| match scaler.and_then(|scaler| scaler.metadata.name.as_deref()) {
         Some(scaler) => format!(
@@ -218,7 +273,10 @@ fn scale_owner(
     };
     Remedy::new(
         Risk::Safe,
-        format!("Run {wanted} replicas during the drain, then scale back{note}"),
+        format!(
+            "Run {} during the drain, then scale back{note}",
+            plural(wanted, "replica")
+        ),
         [
             scale(wanted),
             format!("kubectl rollout status {workload} -n {space}"),
@@ -253,9 +311,8 @@ fn repair(count: &BudgetCount<'_>, space: &str) -> Option<Remedy> {
             _ => None,
         });
     // A pod that is starting needs time, not repair.
-    let mut broken: Vec<(&Pod, UnreadyReason)> = unready
-        .filter(|(_, reason)| *reason != UnreadyReason::Starting)
-        .collect();
+    let mut broken: Vec<(&Pod, UnreadyReason)> =
+        unready.filter(|(_, reason)| !reason.is_early()).collect();
     broken.sort_by_key(|(_, reason)| *reason != UnreadyReason::Crashing);
     let (pod, reason) = broken.first()?;
     let name = pods::name(pod);

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::{EvictionVerdict, Evidence, ExplainSubject, Explanation, Problem, Remedy, Risk};
 use crate::cluster::ClusterSnapshot;
-use crate::format::{between, for_how_long, listed, noun_for, verb_for};
+use crate::format::{NounPhrase, between, for_how_long};
 use crate::pods;
 
 /// The time that a kubelet may take after the grace period to report the end of the containers.
@@ -19,7 +19,9 @@ pub(super) fn explain(snapshot: &ClusterSnapshot, pod: &Pod, deadline: Timestamp
         .deletion_grace_period_seconds
         .unwrap_or_default();
     let problems = holds(snapshot, pod, deadline);
-    let (verdict, headline) = match problems.first() {
+    // What remains to be done when the grace period ends takes a moment.
+    let is_late = snapshot.now.duration_since(deadline) > REPORT_DELAY;
+    let (verdict, headline) = match problems.first().filter(|_| is_late) {
         _ if snapshot.now < deadline => {
             let left = between(snapshot.now, deadline);
             (
@@ -87,18 +89,12 @@ fn disruption_target(snapshot: &ClusterSnapshot, pod: &Pod) -> Option<Evidence> 
 }
 
 fn hooks(pod: &Pod) -> Option<Evidence> {
-    let names: Vec<&str> = pod
-        .spec
-        .iter()
-        .flat_map(pods::containers_with_pre_stop)
-        .collect();
-    let count = names.len();
-    (count > 0).then(|| {
+    let names = pod.spec.iter().flat_map(pods::containers_with_pre_stop);
+    let containers = NounPhrase::new("container", names, 5);
+    let verb = containers.agree("runs", "run");
+    (!containers.is_empty()).then(|| {
         Evidence::line(format!(
-            "{} {} {} a preStop hook first, within the grace period",
-            noun_for(count, "container"),
-            listed(names, 5),
-            verb_for(count, "runs", "run"),
+            "{containers} {verb} a preStop hook first, within the grace period"
         ))
     })
 }
@@ -106,28 +102,39 @@ fn hooks(pod: &Pod) -> Option<Evidence> {
 /// Returns what holds the pod, or will, the most certain first.
 fn holds(snapshot: &ClusterSnapshot, pod: &Pod, deadline: Timestamp) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let finalizers = pod.metadata.finalizers.iter().flatten().map(String::as_str);
-    let finalizers: Vec<&str> = finalizers.collect();
+    let finalizers = NounPhrase::new("finalizer", snapshot.finalizers_holding(pod), 5);
     if !finalizers.is_empty() {
-        problems.push(Problem::blocking(
-            "finalizer",
-            format!(
-                "the owner of finalizer {} has not removed it",
-                listed(finalizers, 5)
-            ),
-        ));
+        let text = format!(
+            "the {} of {finalizers} {}",
+            finalizers.agree("owner", "owners"),
+            finalizers.agree("has not removed it", "have not removed them"),
+        );
+        problems.push(Problem::blocking("finalizer", text));
     }
     problems.extend(node(snapshot, pod));
     let late = snapshot.now.duration_since(deadline);
     if late > REPORT_DELAY && problems.is_empty() {
         problems.extend(attached(snapshot, pod));
-        let node = pods::node_of(pod).unwrap_or("no node");
-        let why = format!(
-            "its node ({node}) has not reported the end of its containers (a volume that does not unmount, a hung runtime)"
-        );
-        problems.push(Problem::blocking("node-silent", why));
+        problems.push(unreported(snapshot, pod));
     }
     problems
+}
+
+/// Containers that have ended without being counted, or whose end the node has not reported.
+fn unreported(snapshot: &ClusterSnapshot, pod: &Pod) -> Problem {
+    if pods::is_finished(pod) && snapshot.awaits_its_job(pod) {
+        return Problem::blocking(
+            "job-controller",
+            "it has finished, and the controller of its Job has not counted it yet: the controller is behind or down",
+        );
+    }
+    let node = pods::node_of(pod).unwrap_or("no node");
+    Problem::blocking(
+        "node-silent",
+        format!(
+            "its node ({node}) has not reported the end of its containers (a volume that does not unmount, a hung runtime)"
+        ),
+    )
 }
 
 /// A node that cannot confirm that its pods have terminated.
@@ -167,11 +174,12 @@ fn attached(snapshot: &ClusterSnapshot, pod: &Pod) -> Option<Problem> {
                 .any(|(_, known)| known.metadata.name.as_deref() == Some(volume))
                 .then_some(volume)
         });
-    let held: Vec<&str> = held.collect();
+    let held = NounPhrase::new("volume", held, 5);
+    let verb = held.agree("is", "are");
     (!held.is_empty()).then(|| {
         Problem::blocking(
             "volume-attached",
-            format!("its volume {} is still attached to {node}", listed(held, 5)),
+            format!("its {held} {verb} still attached to {node}"),
         )
     })
 }
@@ -180,7 +188,7 @@ fn remedies(pod: &Pod, problems: &[Problem], verdict: EvictionVerdict) -> Vec<Re
     let (name, space) = (pods::name(pod), pods::namespace(pod));
     let has = |id: &str| problems.iter().any(|problem| problem.id == id);
     let mut remedies = Vec::new();
-    if verdict == EvictionVerdict::Leaving {
+    if verdict == EvictionVerdict::Leaving && problems.is_empty() {
         remedies.push(Remedy::new(
             Risk::Safe,
             "Wait until it is deleted",
@@ -229,7 +237,14 @@ fn remedies(pod: &Pod, problems: &[Problem], verdict: EvictionVerdict) -> Vec<Re
             ));
         }
     }
-    if verdict == EvictionVerdict::Stuck && !has("finalizer") {
+    if has("job-controller") {
+        remedies.push(Remedy::new(
+            Risk::Safe,
+            "Check that the controller manager renews its lease",
+            ["kubectl get lease kube-controller-manager -n kube-system".to_owned()],
+        ));
+    }
+    if verdict == EvictionVerdict::Stuck && !has("finalizer") && !has("job-controller") {
         let of_set = pods::controller_of(pod).is_some_and(|owner| owner.kind == "StatefulSet");
         let warning = if of_set {
             ": otherwise two pods of the StatefulSet may write to one volume"

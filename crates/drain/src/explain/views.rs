@@ -10,9 +10,8 @@ use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use super::{Evidence, Problem, Remedy, budgets, remedies};
-use crate::budget::{self, BudgetCount};
-use crate::cluster::ClusterSnapshot;
-use crate::pods;
+use crate::budget::{BudgetCount, BudgetCounter};
+use crate::cluster::{BoundVolumes, ClusterSnapshot};
 
 /// A budget with everything that explanations say about it.
 pub(super) struct BudgetView<'a> {
@@ -25,33 +24,21 @@ pub(super) struct BudgetView<'a> {
 /// The shared parts of explanations over one snapshot.
 pub(super) struct ExplainViews<'a> {
     snapshot: &'a ClusterSnapshot,
+    counter: BudgetCounter<'a>,
     /// By the address of the budget in the snapshot.
     budgets: RefCell<HashMap<usize, Rc<BudgetView<'a>>>>,
     leaving: RefCell<HashMap<&'a str, Rc<Vec<&'a Pod>>>>,
-    /// The volumes that claims are bound to, by namespace and name of the claim.
-    volumes: HashMap<(&'a str, &'a str), &'a PersistentVolume>,
+    volumes: BoundVolumes<'a>,
 }
 
 impl<'a> ExplainViews<'a> {
     pub(super) fn new(snapshot: &'a ClusterSnapshot) -> Self {
-        let by_name: HashMap<&str, &PersistentVolume> = snapshot
-            .volumes
-            .iter()
-            .filter_map(|volume| Some((volume.metadata.name.as_deref()?, volume)))
-            .collect();
-        let bound = snapshot.claims.iter().filter_map(|claim| {
-            let volume = claim.spec.as_ref()?.volume_name.as_deref()?;
-            let place = (
-                claim.metadata.namespace.as_deref()?,
-                claim.metadata.name.as_deref()?,
-            );
-            Some((place, *by_name.get(volume)?))
-        });
         Self {
             snapshot,
+            counter: BudgetCounter::new(snapshot),
             budgets: RefCell::default(),
             leaving: RefCell::default(),
-            volumes: bound.collect(),
+            volumes: BoundVolumes::new(snapshot),
         }
     }
 
@@ -61,7 +48,7 @@ impl<'a> ExplainViews<'a> {
         if let Some(known) = self.budgets.borrow().get(&address) {
             return Rc::clone(known);
         }
-        let count = budget::count(self.snapshot, found);
+        let count = self.counter.count(found);
         let problems = budgets::problems(self.snapshot, &count);
         let view = Rc::new(BudgetView {
             evidence: budgets::evidence(self.snapshot, &count),
@@ -84,11 +71,7 @@ impl<'a> ExplainViews<'a> {
 
     /// Returns the volumes that the pod's claims are bound to, each with the name of its claim.
     pub(super) fn volumes_of(&self, pod: &'a Pod) -> Vec<(&'a str, &'a PersistentVolume)> {
-        pods::volumes(pod)
-            .filter_map(|volume| volume.persistent_volume_claim.as_ref())
-            .map(|source| source.claim_name.as_str())
-            .filter_map(|name| Some((name, *self.volumes.get(&(pods::namespace(pod), name))?)))
-            .collect()
+        self.volumes.of(pod).collect()
     }
 
     /// Returns the names of the volumes that the pods of a node use.

@@ -1,28 +1,16 @@
-//! The input of the rules: workloads with their pod templates, which manifests contain too, and
-//! budgets with the workloads and pods that they select.
+//! The input of the rules: workloads with their pod templates, which manifests contain too,
+//! autoscalers, and budgets with the workloads and pods that they select.
 
-use std::collections::BTreeMap;
+use std::collections::{HashMap, HashSet};
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplateSpec};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::LintOptions;
-use crate::budget::{self, BudgetCount};
-use crate::cluster::ClusterSnapshot;
+use crate::budget::{BudgetCount, BudgetCounter, PodHealth};
+use crate::cluster::{ClusterSnapshot, sends_to};
+use crate::workloads::{Autoscaler, Workload, Workloads, autoscalers};
 use crate::{pdb, pods};
-
-/// A workload, or a pod without a controller.
-pub(super) struct Workload<'a> {
-    pub(super) kind: &'static str,
-    pub(super) meta: &'a ObjectMeta,
-    /// `None` for DaemonSets, Jobs and pods.
-    pub(super) replicas: Option<i32>,
-    /// Labels of its pods.
-    pub(super) labels: Option<&'a BTreeMap<String, String>>,
-    /// The spec of its pods.
-    pub(super) spec: &'a PodSpec,
-}
 
 /// A budget with what it selects.
 pub(super) struct CheckedBudget<'a> {
@@ -31,41 +19,75 @@ pub(super) struct CheckedBudget<'a> {
     pub(super) count: BudgetCount<'a>,
     /// Indexes in [`LintContext::workloads`].
     pub(super) workloads: Vec<usize>,
+    /// True when it selects pods that belong to none of `workloads`.
+    pub(super) has_foreign_pods: bool,
 }
 
 pub(super) struct LintContext<'a> {
     pub(super) snapshot: &'a ClusterSnapshot,
     pub(super) options: LintOptions,
     pub(super) workloads: Vec<Workload<'a>>,
+    pub(super) autoscalers: Vec<Autoscaler<'a>>,
     pub(super) budgets: Vec<CheckedBudget<'a>>,
-}
-
-impl Workload<'_> {
-    pub(super) fn namespace(&self) -> &str {
-        pods::namespace_of(self.meta)
-    }
-
-    pub(super) fn name(&self) -> &str {
-        self.meta.name.as_deref().unwrap_or_default()
-    }
+    /// The indexes of the budgets of each namespace.
+    near: HashMap<&'a str, Vec<usize>>,
+    services: HashMap<&'a str, Vec<&'a Service>>,
+    /// The indexes of the workloads of which a budget selects pods.
+    pub(super) protected: HashSet<usize>,
 }
 
 impl<'a> LintContext<'a> {
     pub(super) fn of(snapshot: &'a ClusterSnapshot, options: LintOptions) -> Self {
-        let workloads = workloads(snapshot);
+        let workloads = Workloads::of(snapshot);
+        let mut protected = HashSet::new();
+        let counter = BudgetCounter::new(snapshot);
+        let mut in_namespace: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (index, workload) in workloads.all.iter().enumerate() {
+            in_namespace
+                .entry(workload.namespace)
+                .or_default()
+                .push(index);
+        }
+        let mut near: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (index, found) in snapshot.budgets.iter().enumerate() {
+            near.entry(pdb::namespace(found)).or_default().push(index);
+        }
+        let mut services: HashMap<&str, Vec<&Service>> = HashMap::new();
+        for service in &snapshot.services {
+            let namespace = pods::namespace_of(&service.metadata);
+            services.entry(namespace).or_default().push(service);
+        }
         let budgets = snapshot.budgets.iter().map(|found| {
             let selector = pdb::selector(found);
-            let selected = workloads.iter().enumerate().filter(|(_, workload)| {
-                workload.namespace() == pdb::namespace(found)
-                    && selector
+            let candidates = in_namespace
+                .get(pdb::namespace(found))
+                .into_iter()
+                .flatten();
+            let selected: Vec<usize> = candidates
+                .copied()
+                .filter(|index| {
+                    let labels = workloads.all[*index].labels;
+                    selector
                         .as_ref()
-                        .is_ok_and(|selector| selector.matches(workload.labels))
-            });
-            let selected = selected.map(|(index, _)| index).collect();
+                        .is_ok_and(|selector| selector.matches(labels))
+                })
+                .collect();
+            let count = counter.count(found);
+            let own: HashSet<usize> = selected.iter().copied().collect();
+            let living = count
+                .pods
+                .iter()
+                .filter(|covered| covered.health != PodHealth::Terminating);
+            let of_pods: Vec<Option<usize>> = living
+                .map(|covered| workloads.index_of(covered.pod))
+                .collect();
+            protected.extend(own.iter().copied());
+            protected.extend(of_pods.iter().flatten().copied());
             CheckedBudget {
                 budget: found,
-                count: budget::count(snapshot, found),
+                count,
                 workloads: selected,
+                has_foreign_pods: of_pods.iter().flatten().any(|index| !own.contains(index)),
             }
         });
         let budgets = budgets.collect();
@@ -73,8 +95,46 @@ impl<'a> LintContext<'a> {
             snapshot,
             options,
             budgets,
-            workloads,
+            near,
+            services,
+            protected,
+            workloads: workloads.all,
+            autoscalers: autoscalers(snapshot),
         }
+    }
+
+    /// Iterates over the other budgets of the namespace of a budget.
+    pub(super) fn others<'s>(
+        &'s self,
+        covered: &'s CheckedBudget<'a>,
+    ) -> impl Iterator<Item = &'s CheckedBudget<'a>> {
+        let near = self
+            .near
+            .get(pdb::namespace(covered.budget))
+            .into_iter()
+            .flatten();
+        near.map(|index| &self.budgets[*index])
+            .filter(|other| pdb::name(other.budget) != pdb::name(covered.budget))
+    }
+
+    /// Iterates over the budgets of a namespace.
+    pub(super) fn budgets_in<'s>(
+        &'s self,
+        namespace: &str,
+    ) -> impl Iterator<Item = &'s CheckedBudget<'a>> {
+        let near = self.near.get(namespace).into_iter().flatten();
+        near.map(|index| &self.budgets[*index])
+    }
+
+    /// Iterates over the names of the Services that select the pods of a workload.
+    pub(super) fn services_of<'s>(
+        &'s self,
+        workload: &Workload<'a>,
+    ) -> impl Iterator<Item = &'a str> + use<'s, 'a> {
+        let labels = workload.labels;
+        let near = self.services.get(workload.namespace).into_iter().flatten();
+        near.filter(move |service| sends_to(service, labels))
+            .filter_map(|service| service.metadata.name.as_deref())
     }
 
     /// Iterates over the workloads that a budget selects.
@@ -87,100 +147,4 @@ impl<'a> LintContext<'a> {
             .iter()
             .map(|index| &self.workloads[*index])
     }
-}
-
-fn workloads(snapshot: &ClusterSnapshot) -> Vec<Workload<'_>> {
-    let mut found = Vec::new();
-    // Kind by kind: the generated types share these fields and no trait.
-    for object in &snapshot.deployments {
-        let Some(spec) = &object.spec else { continue };
-        let template = Some(&spec.template);
-        found.extend(scaled(
-            "Deployment",
-            &object.metadata,
-            spec.replicas,
-            template,
-        ));
-    }
-    for object in &snapshot.stateful_sets {
-        let Some(spec) = &object.spec else { continue };
-        let template = Some(&spec.template);
-        found.extend(scaled(
-            "StatefulSet",
-            &object.metadata,
-            spec.replicas,
-            template,
-        ));
-    }
-    for object in &snapshot.replica_sets {
-        let Some(spec) = &object.spec else { continue };
-        let template = spec.template.as_ref();
-        found.extend(scaled(
-            "ReplicaSet",
-            &object.metadata,
-            spec.replicas,
-            template,
-        ));
-    }
-    for object in &snapshot.replication_controllers {
-        let Some(spec) = &object.spec else { continue };
-        let (kind, template) = ("ReplicationController", spec.template.as_ref());
-        found.extend(scaled(kind, &object.metadata, spec.replicas, template));
-    }
-    for object in &snapshot.daemon_sets {
-        let Some(spec) = &object.spec else { continue };
-        let template = Some(&spec.template);
-        found.extend(workload("DaemonSet", &object.metadata, None, template));
-    }
-    for object in &snapshot.jobs {
-        let Some(spec) = &object.spec else { continue };
-        let template = Some(&spec.template);
-        found.extend(workload("Job", &object.metadata, None, template));
-    }
-    let is_bare = |pod: &&Pod| !pods::is_finished(pod) && !pods::is_mirror(pod);
-    for pod in snapshot.pods.iter().filter(is_bare) {
-        let Some(spec) = &pod.spec else { continue };
-        found.push(Workload {
-            kind: "Pod",
-            meta: &pod.metadata,
-            replicas: None,
-            labels: pod.metadata.labels.as_ref(),
-            spec,
-        });
-    }
-    // The rules check the topmost controller: what it owns has the same template.
-    found.retain(|workload| {
-        let is_top = matches!(workload.kind, "Deployment" | "StatefulSet" | "DaemonSet");
-        is_top || pods::controller(workload.meta).is_none()
-    });
-    found
-}
-
-fn scaled<'a>(
-    kind: &'static str,
-    meta: &'a ObjectMeta,
-    replicas: Option<i32>,
-    template: Option<&'a PodTemplateSpec>,
-) -> Option<Workload<'a>> {
-    workload(kind, meta, Some(replicas.unwrap_or(1)), template)
-}
-
-fn workload<'a>(
-    kind: &'static str,
-    meta: &'a ObjectMeta,
-    replicas: Option<i32>,
-    template: Option<&'a PodTemplateSpec>,
-) -> Option<Workload<'a>> {
-    let template = template?;
-    let labels = template
-        .metadata
-        .as_ref()
-        .and_then(|meta| meta.labels.as_ref());
-    Some(Workload {
-        kind,
-        meta,
-        replicas,
-        labels,
-        spec: template.spec.as_ref()?,
-    })
 }

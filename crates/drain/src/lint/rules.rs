@@ -17,7 +17,7 @@ pub struct LintRule {
     pub why: &'static str,
     /// What to do about it.
     pub fix: &'static str,
-    pub(super) check: for<'a> fn(&LintContext<'a>) -> Vec<RuleHit<'a>>,
+    pub(super) check: for<'a> fn(&LintContext<'a>) -> Vec<RuleHit>,
 }
 
 impl std::fmt::Debug for LintRule {
@@ -32,6 +32,14 @@ use FindingSeverity::{Error, Note, Warning};
 
 /// All rules, grouped by subject.
 pub const RULES: &[LintRule] = &[
+    LintRule {
+        id: "server-refuses",
+        severity: Error,
+        title: "An object that the server refuses",
+        why: "It fails the server's own validation of budgets, or its API version is not served any more, so it is never created and protects nothing.",
+        fix: "correct the object until kubectl apply --dry-run=server accepts it",
+        check: budgets::refused,
+    },
     LintRule {
         id: "pdb-never-allows",
         severity: Error,
@@ -89,12 +97,36 @@ pub const RULES: &[LintRule] = &[
         check: budgets::unhealthy_policy,
     },
     LintRule {
+        id: "pdb-unhealthy-policy-unset",
+        severity: Note,
+        title: "A budget without unhealthyPodEvictionPolicy",
+        why: "The default IfHealthyBudget protects pods that run without being ready while the budget has too few healthy pods.",
+        fix: "set unhealthyPodEvictionPolicy: AlwaysAllow, or IfHealthyBudget if unready pods must be protected",
+        check: budgets::unhealthy_policy_unset,
+    },
+    LintRule {
         id: "pdb-selects-nothing",
         severity: Warning,
         title: "A budget that selects no pods",
         why: "With a wrong label or without a selector the budget protects nothing, which nobody notices until a drain evicts all pods at once.",
         fix: "make the selector match the labels of the pod template, or delete the budget",
         check: budgets::selects_nothing,
+    },
+    LintRule {
+        id: "pdb-pods-unseen",
+        severity: Note,
+        title: "A budget whose pods the file does not show",
+        why: "Pods that an operator creates, or objects that are missing in the file, decide what the budget allows.",
+        fix: "check the cluster, or a complete dump of it",
+        check: budgets::unseen,
+    },
+    LintRule {
+        id: "pdb-zero-replicas",
+        severity: Note,
+        title: "A budget for workloads without replicas",
+        why: "The budget protects nothing as long as nobody scales the workloads up.",
+        fix: "delete the budget, or set replicas",
+        check: budgets::zero_replicas,
     },
     LintRule {
         id: "pdb-several-workloads",
@@ -118,7 +150,7 @@ pub const RULES: &[LintRule] = &[
         severity: Note,
         title: "An autoscaler with a minimum of one replica",
         why: "At low load an eviction stops the only replica.",
-        fix: "set minReplicas to 2",
+        fix: "set minReplicas (minReplicaCount of a ScaledObject) to 2",
         check: workloads::autoscaler_one,
     },
     LintRule {
@@ -128,6 +160,14 @@ pub const RULES: &[LintRule] = &[
         why: "Its eviction is an outage until the replacement is ready.",
         fix: "run two replicas with a budget of maxUnavailable: 1, or accept the outage",
         check: workloads::single_replica,
+    },
+    LintRule {
+        id: "no-budget",
+        severity: Warning,
+        title: "A replicated workload without a budget",
+        why: "A drain of several nodes may evict all its pods at the same time.",
+        fix: "create a budget with maxUnavailable: 1",
+        check: workloads::no_budget,
     },
     LintRule {
         id: "bare-pod",
@@ -203,7 +243,7 @@ pub fn help() -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "  {:<8} {:<22} {}",
+            "  {:<8} {:<26} {}",
             rule.severity.as_str(),
             rule.id,
             rule.title

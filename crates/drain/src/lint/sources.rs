@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::ObjectRef;
-use crate::cluster::documents;
+use crate::cluster::{documents, is_clusterwide, items};
 
 /// The location of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -29,25 +29,21 @@ impl SourceMap {
             let Ok((json, _)) = kinds::yaml::to_json(document.as_bytes()) else {
                 continue;
             };
-            let value = serde_json::from_slice(&json).unwrap_or_default();
-            self.add_all(
-                &value,
-                &SourceLocation {
-                    file: file.to_owned(),
-                    line,
-                },
-            );
+            let value: Value = serde_json::from_slice(&json).unwrap_or_default();
+            let source = SourceLocation {
+                file: file.to_owned(),
+                line,
+            };
+            for object in items(value) {
+                self.add_one(&object, &source);
+            }
         }
     }
 
-    fn add_all(&mut self, value: &Value, source: &SourceLocation) {
+    fn add_one(&mut self, value: &Value, source: &SourceLocation) {
         let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
         let kind = text("/kind").unwrap_or_default();
-        if let (true, Some(items)) = (kind.ends_with("List"), value["items"].as_array()) {
-            return items.iter().for_each(|item| self.add_all(item, source));
-        }
-        let clusterwide = kind.ends_with("WebhookConfiguration");
-        let namespace = if clusterwide {
+        let namespace = if is_clusterwide(kind) {
             ""
         } else {
             text("/metadata/namespace").unwrap_or("default")
@@ -58,7 +54,7 @@ impl SourceMap {
             kind: kind.to_owned(),
             name: name.to_owned(),
         };
-        self.0.insert(object, source.clone());
+        self.0.entry(object).or_insert_with(|| source.clone());
     }
 
     pub(super) fn of(&self, object: &ObjectRef) -> Option<SourceLocation> {

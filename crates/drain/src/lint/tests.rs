@@ -1,5 +1,8 @@
 //! The rules of lint, each over a manifest that breaks it.
 
+mod matrix;
+mod refusals;
+
 use super::*;
 
 /// Manifests that break every rule; the names say which.
@@ -51,7 +54,7 @@ spec:
 apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata: {name: web}
-spec: {maxUnavailable: 1, selector: {matchLabels: {app: web}}}
+spec: {maxUnavailable: 1, unhealthyPodEvictionPolicy: AlwaysAllow, selector: {matchLabels: {app: web}}}
 ---
 apiVersion: v1
 kind: Service

@@ -4,18 +4,20 @@
 //! A pod becomes a [`ModelPod`]. Its replacement is one too, created when its controller would
 //! create it. Pods, nodes and budgets refer to each other by index.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use rules::budgets::Demand;
 use rules::resources::{Amounts, allocatable, requests};
 use rules::selector::Selector;
 use rules::{affinity, nodes};
 
 use super::PlanOptions;
 use super::timing::{Millis, PodTiming};
-use crate::budget::{self, BudgetCount};
-use crate::cluster::ClusterSnapshot;
+use crate::budget::{BudgetCount, BudgetCounter, CountError};
+use crate::cluster::{BoundVolumes, ClusterSnapshot};
+use crate::format::for_how_long;
 use crate::readiness::{self, UnreadyReason};
 use crate::{pdb, pods};
 
@@ -81,12 +83,17 @@ pub(super) struct ModelPod<'a> {
     pub(super) volumes: Vec<&'a PersistentVolume>,
     /// Why no node could take it at the last attempt, with the number of nodes.
     pub(super) refusals: Vec<(String, usize)>,
+    /// The name of a pod that its controller has yet to create; `object` is then a sibling.
+    pub(super) missing: Option<String>,
 }
 
 impl ModelPod<'_> {
     /// Returns `NAMESPACE/NAME`.
     pub(super) fn key(&self) -> String {
-        pods::key(self.object)
+        match &self.missing {
+            Some(name) => format!("{}/{name}", pods::namespace(self.object)),
+            None => pods::key(self.object),
+        }
     }
 }
 
@@ -120,6 +127,10 @@ pub(super) struct ClusterModel<'a> {
     pub(super) has_affinity: bool,
     /// The number of healthy pods by budget.
     healthy: Vec<i32>,
+    /// The pods of the snapshot that are not ready, and why that is no failure.
+    pub(super) early: Vec<(usize, String)>,
+    /// The pods that controllers have yet to create.
+    pub(super) missing: Vec<usize>,
 }
 
 impl<'a> ClusterModel<'a> {
@@ -130,7 +141,8 @@ impl<'a> ClusterModel<'a> {
         options: &PlanOptions,
     ) -> Self {
         let timing = PodTiming::observe(snapshot, options);
-        let is_drained = |node: &Node| drained.iter().any(|name| name == nodes::name(node));
+        let drained: HashSet<&str> = drained.iter().map(String::as_str).collect();
+        let is_drained = |node: &Node| drained.contains(nodes::name(node));
         let nodes: Vec<ModelNode<'a>> = snapshot
             .nodes
             .iter()
@@ -149,37 +161,48 @@ impl<'a> ClusterModel<'a> {
             .enumerate()
             .map(|(index, node)| (nodes::name(node.object), index))
             .collect();
+        let counter = BudgetCounter::new(snapshot);
         let budgets: Vec<ModelBudget<'a>> = snapshot
             .budgets
             .iter()
-            .map(|budget| ModelBudget::of(snapshot, budget))
+            .map(|budget| ModelBudget::of(&counter, budget))
             .collect();
+        let mut near: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (index, budget) in budgets.iter().enumerate() {
+            let namespace = pdb::namespace(budget.count.budget);
+            near.entry(namespace).or_default().push(index);
+        }
+        let volumes = BoundVolumes::new(snapshot);
+        let mut early = Vec::new();
         let pods: Vec<ModelPod<'a>> = snapshot
             .pods
             .iter()
-            .map(|pod| ModelPod {
+            .enumerate()
+            .map(|(index, pod)| ModelPod {
                 object: pod,
                 is_replacement: false,
+                missing: None,
                 node: pods::node_of(pod).and_then(|name| node_indexes.get(name).copied()),
-                state: state(snapshot, pod, &timing),
+                state: {
+                    let (state, why) = state(snapshot, pod, &timing);
+                    early.extend(why.map(|why| (index, why)));
+                    state
+                },
                 owner: pods::controller_of(pod)
                     .map(|owner| owner.uid.as_str())
                     .unwrap_or_default(),
                 replacement: replacement(snapshot, pod),
-                budgets: budgets
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, budget)| budget.selects(pod))
-                    .map(|(index, _)| index)
+                budgets: near
+                    .get(pods::namespace(pod))
+                    .into_iter()
+                    .flatten()
+                    .copied()
+                    .filter(|index| budgets[*index].selects(pod))
                     .collect(),
                 start: timing.start(pod),
                 stop: timing.stop(pod),
                 requests: requests(pod),
-                volumes: snapshot
-                    .volumes_of(pod)
-                    .into_iter()
-                    .map(|(_, volume)| volume)
-                    .collect(),
+                volumes: volumes.of(pod).map(|(_, volume)| volume).collect(),
                 refusals: Vec::new(),
             })
             .collect();
@@ -189,6 +212,8 @@ impl<'a> ClusterModel<'a> {
             nodes,
             pods,
             budgets,
+            early,
+            missing: Vec::new(),
         };
         for pod in 0..model.pods.len() {
             // From Gone into the initial state, so that `set` counts usage and health.
@@ -239,6 +264,7 @@ impl<'a> ClusterModel<'a> {
     pub(super) fn replace(&mut self, pod: usize) -> usize {
         let mut replacement = self.pods[pod].clone();
         replacement.is_replacement = true;
+        replacement.refusals.clear();
         replacement.node = None;
         replacement.state = ModelPodState::Pending;
         self.pods.push(replacement);
@@ -247,19 +273,29 @@ impl<'a> ClusterModel<'a> {
 }
 
 impl<'a> ModelBudget<'a> {
-    fn of(snapshot: &'a ClusterSnapshot, budget: &'a PodDisruptionBudget) -> Self {
+    fn of(counter: &BudgetCounter<'a>, budget: &'a PodDisruptionBudget) -> Self {
+        let mut count = counter.count(budget);
+        let reported = &count.reported;
+        // What could not be counted here was counted by the disruption controller.
+        let is_reported =
+            !reported.stale && reported.sync_failed.is_none() && reported.expected > 0;
+        if is_reported && matches!(count.demand, Err(CountError::Unseen(_))) {
+            count.demand = Ok(Demand {
+                expected: reported.expected,
+                desired: reported.desired,
+            });
+        }
         Self {
             selector: pdb::selector(budget).ok(),
-            count: budget::count(snapshot, budget),
+            count,
         }
     }
 
+    /// Returns true when the budget selects the pod of its namespace.
     fn selects(&self, pod: &Pod) -> bool {
-        pdb::namespace(self.count.budget) == pods::namespace(pod)
-            && self
-                .selector
-                .as_ref()
-                .is_some_and(|selector| selector.matches(pod.metadata.labels.as_ref()))
+        self.selector
+            .as_ref()
+            .is_some_and(|selector| selector.matches(pod.metadata.labels.as_ref()))
     }
 
     /// Returns `NAMESPACE/NAME`.
@@ -268,36 +304,57 @@ impl<'a> ModelBudget<'a> {
     }
 }
 
-/// Returns the initial state of a pod.
-fn state(snapshot: &ClusterSnapshot, pod: &Pod, timing: &PodTiming<'_>) -> ModelPodState {
+/// Returns the initial state of a pod, and for one that is not ready yet, why that is no failure.
+fn state(
+    snapshot: &ClusterSnapshot,
+    pod: &Pod,
+    timing: &PodTiming<'_>,
+) -> (ModelPodState, Option<String>) {
     let unready = readiness::unready(snapshot, pod);
     if pods::is_terminating(pod) {
-        let has_finalizers = pod
-            .metadata
-            .finalizers
-            .as_ref()
-            .is_some_and(|finalizers| !finalizers.is_empty());
         let is_lost = unready.is_some_and(|unready| unready.reason == UnreadyReason::NodeLost);
         let deadline = pod.metadata.deletion_timestamp.as_ref().map(|time| time.0);
-        let left = deadline.map_or(0, |at| timing.since(at).saturating_neg().max(0));
-        let ends = !has_finalizers && !is_lost;
-        return ModelPodState::Terminating(ends.then_some(left.min(timing.stop(pod))));
+        let left = deadline.map_or(0, |at| timing.since(at).saturating_neg());
+        // Within the grace period nothing shows that the owner of a finalizer keeps the pod.
+        let is_held = left <= 0 && snapshot.finalizers_holding(pod).next().is_some();
+        let ends = !is_held && !is_lost;
+        let end = left.max(0).min(timing.stop(pod));
+        return (ModelPodState::Terminating(ends.then_some(end)), None);
     }
     if pods::is_finished(pod) {
-        return ModelPodState::Finished;
+        return (ModelPodState::Finished, None);
     }
     let Some(unready) = unready else {
-        return ModelPodState::Ready;
+        return (ModelPodState::Ready, None);
     };
     match unready.reason {
-        UnreadyReason::Unschedulable => ModelPodState::Pending,
-        UnreadyReason::Starting if pods::node_of(pod).is_none() => ModelPodState::Pending,
+        UnreadyReason::Unschedulable => (ModelPodState::Pending, None),
+        UnreadyReason::Starting if pods::node_of(pod).is_none() => (ModelPodState::Pending, None),
         UnreadyReason::Starting => {
             let passed = unready.since.map_or(0, |since| timing.since(since));
-            ModelPodState::Starting((timing.start(pod) - passed).max(1_000))
+            let start = (timing.start(pod) - passed).max(1_000);
+            (ModelPodState::Starting(start), Some(unready.why))
         }
-        _ => ModelPodState::Unready(unready.why),
+        UnreadyReason::NotYetReady => {
+            let left = unready
+                .expected
+                .map_or(0, |at| timing.since(at).saturating_neg());
+            (ModelPodState::Starting(left.max(1_000)), Some(unready.why))
+        }
+        _ => {
+            let since = for_how_long(snapshot.now, unready.since);
+            let why = match since.is_empty() {
+                true => unready.why,
+                false => format!("{}{since}", unready.why),
+            };
+            (ModelPodState::Unready(why), None)
+        }
     }
+}
+
+/// Returns the ordinal at the end of the name of a StatefulSet's pod.
+pub(super) fn ordinal_of(name: &str) -> Option<u32> {
+    name.rsplit('-').next()?.parse().ok()
 }
 
 /// Returns when the pod's controller replaces it. Custom controllers are assumed to wait for the
@@ -310,10 +367,7 @@ fn replacement(snapshot: &ClusterSnapshot, pod: &Pod) -> Replacement {
         "ReplicaSet" | "ReplicationController" => Replacement::AtOnce,
         "DaemonSet" | "Node" => Replacement::Never,
         "Job" => {
-            let job = snapshot
-                .jobs
-                .iter()
-                .find(|job| job.metadata.uid.as_deref() == Some(&owner.uid));
+            let job = snapshot.job(pods::namespace(pod), &owner.name);
             let policy = job.and_then(|job| job.spec.as_ref()?.pod_replacement_policy.as_deref());
             if policy == Some("Failed") {
                 Replacement::WhenGone { ordinal: None }
@@ -322,15 +376,9 @@ fn replacement(snapshot: &ClusterSnapshot, pod: &Pod) -> Replacement {
             }
         }
         "StatefulSet" => {
-            let set = snapshot
-                .stateful_sets
-                .iter()
-                .find(|set| set.metadata.uid.as_deref() == Some(&owner.uid));
+            let set = snapshot.stateful_set(pods::namespace(pod), &owner.name);
             let policy = set.and_then(|set| set.spec.as_ref()?.pod_management_policy.as_deref());
-            let ordinal = pods::name(pod)
-                .rsplit('-')
-                .next()
-                .and_then(|ordinal| ordinal.parse().ok());
+            let ordinal = ordinal_of(pods::name(pod));
             Replacement::WhenGone {
                 ordinal: ordinal.filter(|_| policy != Some("Parallel")),
             }

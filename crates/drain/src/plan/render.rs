@@ -1,6 +1,6 @@
 //! Renders a plan as text: the result first, then what blocks the drain, then the rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 use super::{DrainPlan, Fate, NodePlan, PlanOptions, StuckPod};
@@ -14,6 +14,7 @@ impl DrainPlan {
         let mut text = self.headline();
         self.render_refused(&mut text);
         self.render_stuck(&mut text);
+        self.render_not_yet_ready(&mut text);
         self.render_unplaced(&mut text);
         self.render_order(&mut text);
         for node in &self.nodes {
@@ -107,23 +108,31 @@ impl DrainPlan {
     }
 
     fn render_stuck(&self, text: &mut String) {
-        let mut rendered: Vec<&StuckPod> = Vec::new();
+        let mut places = HashMap::<&[String], usize>::new();
+        let mut groups: Vec<(&StuckPod, Vec<&str>)> = Vec::new();
         for stuck in &self.stuck {
-            if rendered.iter().any(|known| known.because == stuck.because) {
-                continue;
+            let place = *places.entry(&stuck.because).or_insert(groups.len());
+            match groups.get_mut(place) {
+                Some((_, pods)) => pods.push(&stuck.pod),
+                None => groups.push((stuck, vec![&stuck.pod])),
             }
-            let same: Vec<&str> = self
-                .stuck
-                .iter()
-                .filter(|other| other.because == stuck.because)
-                .map(|other| other.pod.as_str())
-                .collect();
+        }
+        for (first, pods) in groups {
             line(text, 0, "");
-            line(text, 0, &format!("Stuck: {}", same.join(", ")));
-            for because in &stuck.because {
+            line(text, 0, &format!("Stuck: {}", pods.join(", ")));
+            for because in &first.because {
                 line(text, 2, because);
             }
-            rendered.push(stuck);
+        }
+    }
+
+    fn render_not_yet_ready(&self, text: &mut String) {
+        if !self.not_yet_ready.is_empty() {
+            text.push_str("\nNot yet ready, and assumed to become ready:\n");
+        }
+        for pod in &self.not_yet_ready {
+            let when = span(pod.seconds);
+            line(text, 2, &format!("{} within {when}: {}", pod.pod, pod.why));
         }
     }
 

@@ -22,6 +22,9 @@ pub struct DrainPlan {
     pub budgets: Vec<BudgetPlan>,
     /// The pods that do not leave, with reasons.
     pub stuck: Vec<StuckPod>,
+    /// The pods that are not ready and have done nothing wrong: the plan assumes that they become
+    /// ready.
+    pub not_yet_ready: Vec<NotYetReadyPod>,
     /// The pods whose replacements find no node, with reasons.
     pub unplaced: Vec<UnplacedPod>,
     /// The nodes on which pods are evicted before pods that depend on them.
@@ -119,6 +122,18 @@ pub struct StuckPod {
     pub budget: Option<String>,
     /// The proof, line by line.
     pub because: Vec<String>,
+}
+
+/// A pod that is not ready yet: it is starting, or younger than its probes or its Deployment allow.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotYetReadyPod {
+    /// `NAMESPACE/NAME`
+    pub pod: String,
+    /// What it is doing.
+    pub why: String,
+    /// Seconds until it is ready, as the plan assumes.
+    pub seconds: f64,
 }
 
 /// Why a pod does not leave.

@@ -4,6 +4,9 @@
 //! Evictions are decided by the server's rule ([`rules::eviction`]). The status of a budget is
 //! assumed to be up to date, as it is a moment after each change.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
+
 use rules::eviction::{self, BudgetState, Outcome, Phase, RuleRefusal};
 
 use super::model::{ClusterModel, ModelPodState, Replacement};
@@ -89,10 +92,17 @@ pub(super) fn simulate<'a>(
     order: &NodeOrder,
 ) -> SimulationResult<'a> {
     let (pods, budgets) = (model.pods.len(), model.budgets.len());
+    let mut by_owner: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (index, pod) in model.pods.iter().enumerate() {
+        by_owner.entry(pod.owner).or_default().push(index);
+    }
     let mut simulation = Simulation {
         leaving,
         order,
-        unreplaced: Vec::new(),
+        unreplaced: model.missing.clone(),
+        changes: BinaryHeap::new(),
+        pending: BTreeSet::new(),
+        by_owner,
         has_waited: vec![false; pods],
         result: SimulationResult {
             least_healthy: (0..budgets).map(|budget| model.healthy(budget)).collect(),
@@ -103,6 +113,7 @@ pub(super) fn simulate<'a>(
             waits: vec![BudgetWait::default(); budgets],
         },
     };
+    (0..pods).for_each(|pod| simulation.expect_change(pod));
     let mut now = 0;
     loop {
         simulation.settle(now);
@@ -122,50 +133,85 @@ struct Simulation<'a, 'b> {
     order: &'b NodeOrder,
     /// Pods that are gone and whose replacement does not exist yet.
     unreplaced: Vec<usize>,
+    /// When pods change their state, the earliest first. Those of pods that have changed otherwise
+    /// are skipped.
+    changes: BinaryHeap<Reverse<(Millis, usize)>>,
+    /// The pods that are not scheduled, and some that were.
+    pending: BTreeSet<usize>,
+    /// The pods of each controller, by its uid.
+    by_owner: HashMap<&'a str, Vec<usize>>,
     /// By pod: true when it has waited for a budget.
     has_waited: Vec<bool>,
     result: SimulationResult<'a>,
 }
 
 impl Simulation<'_, '_> {
+    /// Returns when the pod changes its state by itself.
+    fn due(&self, pod: usize) -> Option<Millis> {
+        match self.result.model.pods[pod].state {
+            ModelPodState::Starting(at) | ModelPodState::Terminating(Some(at)) => Some(at),
+            _ => None,
+        }
+    }
+
+    /// Notes what a pod in a new state waits for.
+    fn expect_change(&mut self, pod: usize) {
+        if let Some(at) = self.due(pod) {
+            self.changes.push(Reverse((at, pod)));
+        }
+        if self.result.model.pods[pod].state == ModelPodState::Pending {
+            self.pending.insert(pod);
+        }
+    }
+
+    /// Removes and returns the pods whose change is due, in their order.
+    fn take_due(&mut self, now: Millis) -> BTreeSet<usize> {
+        let mut due = BTreeSet::new();
+        while let Some(Reverse((at, pod))) = self.changes.peek().copied() {
+            if at > now {
+                break;
+            }
+            self.changes.pop();
+            if self.due(pod) == Some(at) {
+                due.insert(pod);
+            }
+        }
+        due
+    }
+
     /// Applies every change that is due: pods become ready, pods are gone, replacements are created
     /// and placed.
     fn settle(&mut self, now: Millis) {
-        let model = &mut self.result.model;
-        for pod in 0..model.pods.len() {
-            match model.pods[pod].state {
-                ModelPodState::Starting(ready) if ready <= now => {
-                    model.set(pod, ModelPodState::Ready);
-                }
-                ModelPodState::Terminating(Some(end)) if end <= now => {
-                    model.set(pod, ModelPodState::Gone);
-                    if matches!(model.pods[pod].replacement, Replacement::WhenGone { .. }) {
-                        self.unreplaced.push(pod);
-                    }
-                }
-                _ => {}
+        for pod in self.take_due(now) {
+            let model = &mut self.result.model;
+            if matches!(model.pods[pod].state, ModelPodState::Starting(_)) {
+                model.set(pod, ModelPodState::Ready);
+                continue;
+            }
+            model.set(pod, ModelPodState::Gone);
+            if matches!(model.pods[pod].replacement, Replacement::WhenGone { .. }) {
+                self.unreplaced.push(pod);
             }
         }
-        let due: Vec<usize> = self
-            .unreplaced
-            .iter()
-            .copied()
-            .filter(|pod| self.may_replace(*pod))
-            .collect();
-        self.unreplaced.retain(|pod| !due.contains(pod));
+        let unreplaced = std::mem::take(&mut self.unreplaced);
+        let waiting: HashSet<usize> = unreplaced.iter().copied().collect();
+        let (due, left): (Vec<usize>, Vec<usize>) = unreplaced
+            .into_iter()
+            .partition(|pod| self.may_replace(*pod, &waiting));
+        self.unreplaced = left;
         for pod in due {
             self.replace(pod);
         }
-        let model = &mut self.result.model;
-        for pod in 0..model.pods.len() {
-            if model.pods[pod].state == ModelPodState::Pending {
-                model.place(pod, now);
+        for pod in std::mem::take(&mut self.pending) {
+            if self.result.model.pods[pod].state == ModelPodState::Pending {
+                self.result.model.place(pod, now);
+                self.expect_change(pod);
             }
         }
     }
 
     /// Returns true unless an `OrderedReady` StatefulSet waits for a pod with a lower ordinal.
-    fn may_replace(&self, pod: usize) -> bool {
+    fn may_replace(&self, pod: usize, unreplaced: &HashSet<usize>) -> bool {
         let pods = &self.result.model.pods;
         let gone = &pods[pod];
         let Replacement::WhenGone {
@@ -175,10 +221,8 @@ impl Simulation<'_, '_> {
             return true;
         };
         let is_before = |other: usize| {
-            let other = &pods[other];
-            let is_lower = matches!(other.replacement,
-                Replacement::WhenGone { ordinal: Some(other) } if other < ordinal);
-            is_lower && other.owner == gone.owner
+            matches!(pods[other].replacement,
+                Replacement::WhenGone { ordinal: Some(other) } if other < ordinal)
         };
         let is_settled = |other: usize| {
             matches!(
@@ -186,8 +230,12 @@ impl Simulation<'_, '_> {
                 ModelPodState::Ready | ModelPodState::Gone | ModelPodState::Finished
             )
         };
-        !self.unreplaced.iter().any(|other| is_before(*other))
-            && (0..pods.len()).all(|other| !is_before(other) || is_settled(other))
+        let siblings = self.by_owner.get(gone.owner).map(Vec::as_slice);
+        siblings
+            .unwrap_or_default()
+            .iter()
+            .filter(|other| is_before(**other))
+            .all(|other| !unreplaced.contains(other) && is_settled(*other))
     }
 
     fn replace(&mut self, pod: usize) -> usize {
@@ -195,6 +243,9 @@ impl Simulation<'_, '_> {
         if let Some(replaced_by) = self.result.replaced_by.get_mut(pod) {
             *replaced_by = Some(replacement);
         }
+        let owner = self.result.model.pods[replacement].owner;
+        self.by_owner.entry(owner).or_default().push(replacement);
+        self.expect_change(replacement);
         replacement
     }
 
@@ -221,9 +272,12 @@ impl Simulation<'_, '_> {
         let end = now.saturating_add(model.pods[pod].stop);
         self.result.granted_at[pod] = Some(now);
         model.set(pod, ModelPodState::Terminating(Some(end)));
-        if model.pods[pod].replacement == Replacement::AtOnce {
+        let is_replaced = model.pods[pod].replacement == Replacement::AtOnce;
+        self.expect_change(pod);
+        if is_replaced {
             let replacement = self.replace(pod);
             self.result.model.place(replacement, now);
+            self.expect_change(replacement);
         }
         let model = &self.result.model;
         for budget in &model.pods[pod].budgets {
@@ -274,20 +328,17 @@ impl Simulation<'_, '_> {
     }
 
     /// Returns the time of the next change, `None` when there is none or all nodes are empty.
-    fn next_change(&self, now: Millis) -> Option<Millis> {
+    fn next_change(&mut self, now: Millis) -> Option<Millis> {
         if self.result.emptied_at.iter().all(Option::is_some) {
             return None;
         }
-        let times = self
-            .result
-            .model
-            .pods
-            .iter()
-            .filter_map(|pod| match pod.state {
-                ModelPodState::Starting(at) | ModelPodState::Terminating(Some(at)) => Some(at),
-                _ => None,
-            });
-        times.min().map(|at| at.max(now))
+        while let Some(Reverse((at, pod))) = self.changes.peek().copied() {
+            if self.due(pod) == Some(at) {
+                return Some(at.max(now));
+            }
+            self.changes.pop();
+        }
+        None
     }
 
     /// Records which pods wait for budgets until the next change.

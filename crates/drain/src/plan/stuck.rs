@@ -4,64 +4,84 @@
 //! At the end of a simulation no pod starts and none terminates any more. So it is enough to name,
 //! for a budget that allows nothing, each of its pods that is not healthy, with the reason.
 
+use std::collections::HashMap;
+
 use super::model::{ClusterModel, ModelPodState};
 use super::simulation::{Blocker, blocker};
 use super::{StuckPod, StuckReason, placement};
 use crate::budget::CountError;
-use crate::format::plural;
+use crate::format::{NounPhrase, plural, verb_for};
 use crate::{pdb, pods};
 
-/// Explains why the pod does not leave.
-pub(super) fn explain(model: &ClusterModel<'_>, index: usize) -> StuckPod {
-    let pod = &model.pods[index];
-    let (reason, because) = match blocker(model, index) {
-        _ if matches!(pod.state, ModelPodState::Terminating(None)) => {
-            (StuckReason::NeverGone, vec![never_gone(model, index)])
+/// Explains stuck pods of one model. What concerns a budget is found once for all its pods.
+pub(super) struct Explainer<'m, 'a> {
+    model: &'m ClusterModel<'a>,
+    none_allowed: HashMap<usize, (StuckReason, Vec<String>)>,
+}
+
+impl<'m, 'a> Explainer<'m, 'a> {
+    pub(super) fn new(model: &'m ClusterModel<'a>) -> Self {
+        Self {
+            model,
+            none_allowed: HashMap::new(),
         }
-        Some(Blocker::SeveralBudgets(budgets)) => {
-            let names: Vec<&str> = budgets
-                .iter()
-                .map(|budget| pdb::name(model.budgets[*budget].count.budget))
-                .collect();
-            let text = format!(
-                "the server refuses to evict a pod that several budgets select: {}",
-                names.join(", ")
-            );
-            (StuckReason::SeveralBudgets, vec![text])
+    }
+
+    /// Explains why the pod does not leave.
+    pub(super) fn explain(&mut self, index: usize) -> StuckPod {
+        let model = self.model;
+        let pod = &model.pods[index];
+        let (reason, because) = match blocker(model, index) {
+            _ if matches!(pod.state, ModelPodState::Terminating(None)) => {
+                (StuckReason::NeverGone, vec![never_gone(model, index)])
+            }
+            Some(Blocker::SeveralBudgets(budgets)) => {
+                let names: Vec<&str> = budgets
+                    .iter()
+                    .map(|budget| pdb::name(model.budgets[*budget].count.budget))
+                    .collect();
+                let text = format!(
+                    "the server refuses to evict a pod that several budgets select: {}",
+                    names.join(", ")
+                );
+                (StuckReason::SeveralBudgets, vec![text])
+            }
+            Some(Blocker::Uncounted(budget)) => {
+                (StuckReason::Uncounted, vec![uncounted(model, budget)])
+            }
+            Some(Blocker::NoneAllowed(budget)) => {
+                let known = self.none_allowed.entry(budget);
+                known.or_insert_with(|| none_allowed(model, budget)).clone()
+            }
+            None => (
+                StuckReason::Waits,
+                vec!["it waits for pods of its node that are evicted before it".to_owned()],
+            ),
+        };
+        StuckPod {
+            pod: pod.key(),
+            reason,
+            budget: pod
+                .budgets
+                .first()
+                .map(|budget| model.budgets[*budget].key()),
+            because,
         }
-        Some(Blocker::Uncounted(budget)) => {
-            (StuckReason::Uncounted, vec![uncounted(model, budget)])
-        }
-        Some(Blocker::NoneAllowed(budget)) => none_allowed(model, budget),
-        None => (
-            StuckReason::Waits,
-            vec!["it waits for pods of its node that are evicted before it".to_owned()],
-        ),
-    };
-    StuckPod {
-        pod: pod.key(),
-        reason,
-        budget: pod
-            .budgets
-            .first()
-            .map(|budget| model.budgets[*budget].key()),
-        because,
     }
 }
 
 fn never_gone(model: &ClusterModel<'_>, pod: usize) -> String {
     let pod = model.pods[pod].object;
-    let finalizers = pod.metadata.finalizers.as_deref().unwrap_or_default();
+    let finalizers = pod.metadata.finalizers.iter().flatten().map(String::as_str);
+    let finalizers = NounPhrase::new("finalizer", finalizers, 5);
     if finalizers.is_empty() {
         format!(
             "it is being deleted, and node {} does not report that it has terminated",
             pods::node_of(pod).unwrap_or("?")
         )
     } else {
-        format!(
-            "it is being deleted, and its finalizers are not removed: {}",
-            finalizers.join(", ")
-        )
+        let verb = finalizers.agree("is", "are");
+        format!("it is being deleted, and its {finalizers} {verb} not removed")
     }
 }
 
@@ -91,17 +111,18 @@ fn none_allowed(model: &ClusterModel<'_>, index: usize) -> (StuckReason, Vec<Str
         return (StuckReason::NeverAllows, vec![text]);
     }
     if budget.count.allowed_at_best() == Some(0) {
-        let pods = plural(usize::try_from(desired).unwrap_or_default(), "healthy pod");
+        let pods = plural(desired, "healthy pod");
         let text = format!(
             "budget {key} needs {pods} and can never have more: it never allows an eviction"
         );
         return (StuckReason::NeverAllows, vec![text]);
     }
     let mut because = vec![format!(
-        "budget {key} allows an eviction when more than {desired} of its pods are healthy, and {healthy} are"
+        "budget {key} allows an eviction when more than {desired} of its pods are healthy, and {healthy} {}",
+        verb_for(healthy, "is", "are")
     )];
     because.extend(model.covered(index).filter_map(|other| {
-        let name = if other.is_replacement {
+        let name = if other.is_replacement && other.missing.is_none() {
             format!("the replacement of {}", other.key())
         } else {
             other.key()
@@ -120,5 +141,12 @@ fn none_allowed(model: &ClusterModel<'_>, index: usize) -> (StuckReason, Vec<Str
         })
     }));
     because.push("no pod starts or terminates any more, so waiting does not help".to_owned());
+    let wanted = budget.count.wanted();
+    if budget.count.most() > wanted {
+        because.push(format!(
+            "an autoscaler may run up to {} instead of {wanted}, which the plan does not simulate",
+            plural(budget.count.most(), "pod")
+        ));
+    }
     (StuckReason::Exhausted, because)
 }

@@ -5,6 +5,8 @@
 //! a time. A wave is free of waits when each budget concerns only one of its nodes, or allows all
 //! disruptions of the wave.
 
+use std::collections::HashMap;
+
 /// The exact search takes exponential time, so larger sets are divided greedily.
 const MAX_EXACT: usize = 12;
 
@@ -40,15 +42,23 @@ fn greedy(takes: &Takes, allowed: &[i32]) -> Vec<Vec<usize>> {
         std::cmp::Reverse(takes[*node].iter().map(|(_, pods)| *pods).sum::<i32>())
     });
     let mut waves: Vec<Vec<usize>> = Vec::new();
+    // By wave: the number of pods of each budget.
+    let mut sums: Vec<HashMap<usize, i32>> = Vec::new();
     for node in order {
-        let fits = waves.iter().position(|wave| {
-            let mut with = wave.clone();
-            with.push(node);
-            is_free(&with, takes, allowed)
+        let fits = sums.iter().position(|wave| {
+            takes[node].iter().all(|(budget, pods)| {
+                let others = wave.get(budget);
+                others.is_none_or(|sum| sum + pods <= allowed[*budget])
+            })
         });
-        match fits {
-            Some(wave) => waves[wave].push(node),
-            None => waves.push(vec![node]),
+        let wave = fits.unwrap_or(waves.len());
+        if wave == waves.len() {
+            waves.push(Vec::new());
+            sums.push(HashMap::new());
+        }
+        waves[wave].push(node);
+        for (budget, pods) in &takes[node] {
+            *sums[wave].entry(*budget).or_insert(0) += pods;
         }
     }
     waves.iter_mut().for_each(|wave| wave.sort_unstable());

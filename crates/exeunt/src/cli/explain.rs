@@ -17,10 +17,14 @@ pub(crate) struct ExplainArgs {
     #[arg(short = 'A', long)]
     pub(crate) all_namespaces: bool,
 
-    /// Read the cluster from a file that `kubectl get … -o yaml` wrote [default: ask the API
-    /// server]; may be repeated.
+    /// Read the cluster from a file that `kubectl get … -o yaml` wrote, or a directory of such
+    /// files [default: ask the API server]; may be repeated.
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+
+    /// Read the directories of --filename with all directories below them.
+    #[arg(short = 'R', long, requires = "files")]
+    pub(crate) recursive: bool,
 
     /// Also send the API server a dry-run eviction, which changes nothing, and print its answer.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set,

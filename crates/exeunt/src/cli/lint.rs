@@ -11,10 +11,14 @@ use super::{ConnectArgs, duration};
 #[derive(Debug, Args)]
 #[command(after_long_help = ::drain::lint::help())]
 pub(crate) struct LintArgs {
-    /// Check manifests or snapshots in a file [default: the objects of the API server]; may be
-    /// repeated.
+    /// Check manifests or snapshots in a file or directory [default: the objects of the API
+    /// server]; may be repeated.
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+
+    /// Read the directories of --filename with all directories below them.
+    #[arg(short = 'R', long, requires = "files")]
+    pub(crate) recursive: bool,
 
     /// Check all namespaces [default: the one of --namespace].
     #[arg(short = 'A', long)]

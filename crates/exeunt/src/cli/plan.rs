@@ -18,10 +18,14 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = -1, allow_negative_numbers = true)]
     pub(crate) grace_period: i64,
 
-    /// Read the cluster from a file that `kubectl get … -o yaml` wrote [default: ask the API
-    /// server]; may be repeated.
+    /// Read the cluster from a file that `kubectl get … -o yaml` wrote, or a directory of such
+    /// files [default: ask the API server]; may be repeated.
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+
+    /// Read the directories of --filename with all directories below them.
+    #[arg(short = 'R', long, requires = "files")]
+    pub(crate) recursive: bool,
 
     /// Assumed time from scheduling to Ready, for pods whose controller has no Ready pod to
     /// measure.

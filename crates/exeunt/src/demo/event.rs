@@ -1,5 +1,7 @@
 //! The events of the demo's drain and their lines of output. Pure.
 
+use ::drain::format::{plural, verb_for};
+
 use crate::terminal::{StyledText, Terminal, TextStyle};
 
 /// One of the six steps of an eviction, as a client observes it.
@@ -97,10 +99,11 @@ impl DemoEvent {
                 "deleted    the node agent deleted the object with grace period 0".to_owned()
             }
             Self::Recovered { healthy, allowed } => {
-                let plural = if *allowed == 1 { "" } else { "s" };
                 format!(
-                    "recovered  {healthy} pods are healthy; \
-                     the budget allows {allowed} disruption{plural}"
+                    "recovered  {} {} healthy; the budget allows {}",
+                    plural(*healthy, "pod"),
+                    verb_for(*healthy, "is", "are"),
+                    plural(*allowed, "disruption")
                 )
             }
         }

@@ -1,6 +1,7 @@
 //! The end of a drain: counts, durations, and what was slow. Pure.
 
 use drain::event::DrainEvent;
+use drain::format::plural;
 use drain::state::{DrainState, PodCounts};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -26,7 +27,7 @@ pub(super) fn lines(state: &DrainState, now: Timestamp) -> Vec<String> {
         .unwrap_or(now);
     let refusals: u32 = state.pods().map(|entry| entry.refusals).sum();
     let mut lines = vec![format!(
-        "{}; {:.1} s, {refusals} {}",
+        "{}; {:.1} s, {}",
         counts(all),
         now.duration_since(from).as_secs_f64(),
         plural(refusals, "refusal")
@@ -50,11 +51,12 @@ pub(super) fn lines(state: &DrainState, now: Timestamp) -> Vec<String> {
         .take(SLOWEST)
         .filter(|hold| hold.seconds >= WORTH_SECONDS)
     {
-        let pods = u32::try_from(hold.pods).unwrap_or(u32::MAX);
-        let (refused, noun) = (plural(hold.refusals, "refusal"), plural(pods, "pod"));
         lines.push(format!(
-            "slow budget {}: blocked {pods} {noun} for {:.1} s, {} {refused}",
-            hold.budget, hold.seconds, hold.refusals
+            "slow budget {}: blocked {} for {:.1} s, {}",
+            hold.budget,
+            plural(hold.pods, "pod"),
+            hold.seconds,
+            plural(hold.refusals, "refusal")
         ));
     }
     lines
@@ -91,19 +93,7 @@ pub(super) fn counts(tally: PodCounts) -> String {
         .map(|(count, word)| format!("{count} {word}"))
         .collect();
     let pods = tally.gone + tally.leaving + tally.refused + tally.queued + tally.stuck;
-    format!(
-        "{pods} {}: {}",
-        if pods == 1 { "pod" } else { "pods" },
-        parts.join(", ")
-    )
-}
-
-fn plural(count: u32, noun: &str) -> String {
-    if count == 1 {
-        noun.to_owned()
-    } else {
-        format!("{noun}s")
-    }
+    format!("{}: {}", plural(pods, "pod"), parts.join(", "))
 }
 
 /// Returns an event as JSON, with its time.

@@ -1,5 +1,6 @@
 //! The state of a drain as a table for a terminal. Pure.
 
+use drain::format::plural;
 use drain::progress::PodProgress;
 use drain::state::{DrainState, PodEntry};
 use jiff::Timestamp;
@@ -125,8 +126,7 @@ fn footer(state: &DrainState, now: Timestamp) -> String {
     let nodes = if waiting == 0 {
         String::new()
     } else {
-        let plural = if waiting == 1 { "" } else { "s" };
-        format!("; {waiting} node{plural} pending")
+        format!("; {} pending", plural(waiting, "node"))
     };
     let left = match state.forecast(now) {
         Some(left) if left.as_secs() > 0 => format!("; about {} left", span(left.as_secs())),

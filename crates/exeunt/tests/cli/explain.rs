@@ -83,6 +83,38 @@ fn explain_reads_a_file_instead_of_a_cluster() {
 }
 
 #[test]
+fn files_may_be_manifests_in_a_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let template = "template: {metadata: {labels: {app: web}}, spec: {containers: [{name: c, image: i, lifecycle: {preStop: {sleep: {seconds: 5}}}}]}}";
+    write(
+        "app/web.yaml",
+        &format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  replicas: 3\n  selector: {{matchLabels: {{app: web}}}}\n  {template}\n"
+        ),
+    );
+    write(
+        "app/pdb.yml",
+        "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: web}\nspec: {maxUnavailable: 1, unhealthyPodEvictionPolicy: AlwaysAllow, selector: {matchLabels: {app: web}}}\n",
+    );
+    write("app/notes.txt", "not: [a manifest");
+    write(
+        "app/deep/broken.json",
+        "{\"apiVersion\": \"policy/v1\", \"kind\": \"PodDisruptionBudget\", \"metadata\": {\"name\": \"deep\"}, \"spec\": {\"maxUnavailable\": -1}}",
+    );
+    write("empty/notes.txt", "nothing");
+    let path = directory.path();
+    insta::assert_snapshot!(run(path, &["explain", "pdb/web", "-f", "app"]));
+    insta::assert_snapshot!(run(path, &["lint", "-f", "app"]));
+    insta::assert_snapshot!(run(path, &["lint", "-R", "-f", "app"]));
+    insta::assert_snapshot!(run(path, &["lint", "-f", "empty"]));
+}
+
+#[test]
 fn explain_prints_json() {
     let directory = directory();
     let output = exeunt()

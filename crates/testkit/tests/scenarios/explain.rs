@@ -69,6 +69,7 @@ scenarios! { "explain":
     a_replacement_waits_for_a_cordoned_node,
     a_selector_that_selects_nothing,
     a_spread_that_counts_cordoned_nodes,
+    a_status_that_is_never_updated,
     a_status_that_is_not_what_the_pods_say,
     a_status_that_was_not_updated,
     a_terminating_pod_uses_the_budget_up,

@@ -143,6 +143,7 @@ scenarios! { "plan":
     a_percentage_lets_several_leave,
     a_pod_that_tolerates_the_cordon_comes_back,
     a_pre_stop_sleep_is_part_of_the_grace,
+    a_stateful_set_that_starts_is_not_stuck,
     a_stateful_set_waits_for_the_old_pod,
     max_unavailable_zero_is_stuck_for_good,
     no_room_elsewhere_makes_a_deadlock,
