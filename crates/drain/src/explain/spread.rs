@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
-use rules::affinity::{PlacedPod, SpreadNode, allows, hard_spread};
+use rules::affinity::{AffinityState, PlacedPod, SpreadNode, hard_spread};
 
 use super::Problem;
 use crate::cluster::ClusterSnapshot;
@@ -71,11 +71,12 @@ fn fits(snapshot: &ClusterSnapshot, pod: &Pod, home: &str) -> bool {
         })
     });
     let placed: Vec<PlacedPod<'_>> = placed.collect();
+    let state = AffinityState::new(pod, &grounds, &placed, &|_| None);
     let open = grounds
         .iter()
         .filter(|ground| !ground.cordoned && pods::node_is_ready(ground.node));
     open.filter(|ground| rules::fit::admits(ground.node, pod).is_ok())
-        .any(|ground| allows(pod, ground.node, &grounds, &placed).is_ok())
+        .any(|ground| state.allows(ground.node).is_ok())
 }
 
 fn owner_uid(pod: &Pod) -> Option<&str> {

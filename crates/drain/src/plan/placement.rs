@@ -36,10 +36,13 @@ impl<'a> ClusterModel<'a> {
                 })
                 .collect();
         }
+        let state = self
+            .has_affinity
+            .then(|| affinity::AffinityState::new(pod.object, &grounds, &neighbours, &|_| None));
         let mut refusals: Vec<(String, usize)> = Vec::new();
         let mut best: Option<((usize, i64), usize)> = None;
         for (index, node) in self.nodes.iter().enumerate() {
-            match self.check(pod, node, &grounds, &neighbours) {
+            match self.check(pod, node, state.as_ref()) {
                 Ok(()) => {
                     let score = (self.siblings(pod, node), load(pod, node));
                     if best.is_none_or(|(known, _)| score < known) {
@@ -60,8 +63,7 @@ impl<'a> ClusterModel<'a> {
         &self,
         pod: &ModelPod<'_>,
         node: &ModelNode<'_>,
-        grounds: &[affinity::SpreadNode<'_>],
-        neighbours: &[affinity::PlacedPod<'_>],
+        state: Option<&affinity::AffinityState<'_>>,
     ) -> Result<(), String> {
         let first =
             |refusal: fit::Unschedulable| refusal.reasons.into_iter().next().unwrap_or_default();
@@ -85,11 +87,7 @@ impl<'a> ClusterModel<'a> {
             &pod.requests,
         )
         .map_err(first)?;
-        if self.has_affinity {
-            affinity::allows(pod.object, node.object, grounds, neighbours).map_err(first)
-        } else {
-            Ok(())
-        }
+        state.map_or(Ok(()), |state| state.allows(node.object).map_err(first))
     }
 
     /// Returns the pods whose nodes matter: all pods when this one has affinity or spread

@@ -303,7 +303,7 @@ fn pods_that_must_keep_apart_find_no_room_on_too_few_nodes() {
     assert!(plan.finishes);
     assert_eq!(
         plan.unplaced[0].why,
-        "0/2 nodes are available: 1 node(s) didn't satisfy existing pods anti-affinity rules, 1 node(s) were unschedulable"
+        "0/2 nodes are available: 1 node(s) didn't match pod anti-affinity rules, 1 node(s) were unschedulable"
     );
 }
 
