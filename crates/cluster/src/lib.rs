@@ -35,6 +35,7 @@
 //!
 //! Read next: `run.rs`, which assembles the parts from top to bottom.
 
+mod advertise;
 mod config;
 mod error;
 mod logs;

@@ -9,7 +9,7 @@ use control::StatusLag;
 use kube::Client;
 use node::NodeOptions;
 use registry::request::User;
-use registry::{Component, Registry};
+use registry::{Component, PublishedServer, Registry};
 use server::certs::{Certs, CertsError, LoadedCerts};
 use server::listen::Listener;
 use server::{CallerService, Server, ServiceAccountTokens};
@@ -17,6 +17,7 @@ use store::Store;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::advertise;
 use crate::config::{ClusterConfig, Listen, Storage};
 use crate::error::ClusterError;
 use crate::logs::SimulatedLogs;
@@ -34,6 +35,8 @@ pub struct Cluster {
     /// The authority (PEM) that signed the serving certificate.
     authority: String,
     endpoint: Option<Endpoint>,
+    /// What other machines and pods see of this server.
+    published: Option<PublishedServer>,
     controllers: Option<Controllers>,
     nodes: Option<node::Handle>,
     /// Ends controllers and nodes.
@@ -83,7 +86,10 @@ impl Cluster {
         // From here on an error, too, cancels what was started: the guard is dropped with it.
         let clients = CancellationToken::new();
         let dropped = clients.clone().drop_guard();
-        spawn_upkeep(&registry, clients.clone());
+        let published = listener
+            .as_ref()
+            .map(|listener| advertise::published(listener.address()));
+        spawn_upkeep(&registry, published.clone(), clients.clone());
         if config.nodes.is_some() {
             server.set_pod_logs(Arc::new(SimulatedLogs));
         }
@@ -101,6 +107,7 @@ impl Cluster {
             entropy: config.entropy,
             authority: certs.authority,
             endpoint,
+            published,
             controllers: None,
             nodes: None,
             _dropped: dropped,
@@ -216,6 +223,10 @@ impl Cluster {
         self.stop_controllers().await;
         if let Some(nodes) = self.nodes {
             nodes.stopped().await;
+        }
+        if let Some(published) = &self.published {
+            // A lease that stays, because the store has failed, expires.
+            let _ = self.registry.withdraw(published).await;
         }
         let served = match self.endpoint {
             Some(endpoint) => endpoint.close().await,
@@ -435,12 +446,17 @@ async fn write_initial_objects(registry: &Registry, server: &Server) -> Result<(
     Ok(())
 }
 
-/// Measures evictions and removes old events and revisions until `stop` is cancelled or the store
-/// is closed. The task holds the store, which stays open as long as it runs.
-fn spawn_upkeep(registry: &Registry, stop: CancellationToken) {
+/// Measures evictions, removes old events and revisions and publishes the server until `stop` is
+/// cancelled or the store is closed. The task holds the store, which stays open as long as it runs.
+fn spawn_upkeep(registry: &Registry, published: Option<PublishedServer>, stop: CancellationToken) {
     let registry = registry.clone();
     tokio::spawn(async move {
-        let upkeep = async { tokio::join!(registry.observe(), registry.forget()) };
+        let publish = async {
+            if let Some(published) = &published {
+                registry.publish(published).await;
+            }
+        };
+        let upkeep = async { tokio::join!(registry.observe(), registry.forget(), publish) };
         stop.run_until_cancelled(upkeep).await;
     });
 }

@@ -1,5 +1,6 @@
 //! The objects that exist before the first request: the system's namespaces, the two system
-//! priority classes, and the service under which pods reach the API.
+//! priority classes, the range of service addresses, and the service under which pods reach the
+//! API.
 
 use futures::future::BoxFuture;
 use kinds::Tree;
@@ -8,11 +9,14 @@ use kinds::tree::json;
 use std::sync::Arc;
 use store::Txn;
 
-use crate::Registry;
 use crate::request::{Refusal, User, WriteOptions};
+use crate::target::Target;
+use crate::{Registry, object, service, tree};
 
 /// The user name under which the server creates its own objects.
 const SYSTEM_USER: &str = "system:apiserver";
+/// The field manager of the server's own objects.
+pub(crate) const FIELD_MANAGER: &str = "exeunt";
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 /// The priority classes by name, value and description.
 const PRIORITY_CLASSES: &[(&str, i64, &str)] = &[
@@ -38,46 +42,68 @@ impl Registry {
     pub fn bootstrap(&self) -> BoxFuture<'_, Result<(), Refusal>> {
         // Boxed for the reason given in `Registry::call`.
         Box::pin(async {
-            let wanted = wanted(self.options().service_network);
             // One commit is one sync on disk, which keeps the start fast.
             self.commit(|txn| {
-                wanted
-                    .iter()
-                    .try_for_each(|wanted| self.ensure_in(txn, wanted))
+                self.ensure_all(txn)?;
+                service::repair(self, txn, &self.system_target("", "services")?);
+                Ok(())
             })
             .await
         })
     }
 
-    fn ensure_in(&self, txn: &mut Txn, wanted: &InitialObject) -> Result<(), Refusal> {
+    /// Creates what is missing, inside a commit.
+    pub(crate) fn ensure_all(&self, txn: &mut Txn) -> Result<(), Refusal> {
+        for wanted in wanted(self.options().service_network) {
+            self.ensure_in(txn, &wanted)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the target of a write by the server itself, as yet without namespace and name.
+    pub(crate) fn system_target(&self, group: &str, plural: &str) -> Result<Target, Refusal> {
         let user = User {
             name: SYSTEM_USER.to_owned(),
             groups: vec!["system:masters".to_owned()],
             ..User::default()
         };
-        let name = crate::object::meta_text(&wanted.object, "name");
-        let resource = kinds::resource(wanted.group, "v1", wanted.plural)
-            .ok_or_else(Status::no_such_resource)?;
+        let resource = kinds::resource(group, "v1", plural).ok_or_else(Status::no_such_resource)?;
+        Ok(self.target(resource.into(), Arc::new(user)))
+    }
+
+    fn ensure_in(&self, txn: &mut Txn, wanted: &InitialObject) -> Result<(), Refusal> {
+        let name = object::meta_text(&wanted.object, "name");
         let target = self
-            .target(resource.into(), Arc::new(user))
+            .system_target(wanted.group, wanted.plural)?
             .at(wanted.namespace, name);
         if txn.get(&target.key()).is_some() {
             return Ok(());
         }
-        let mut object = wanted.object.clone();
-        if let Tree::Object(members) = &mut object {
+        let mut draft_object = wanted.object.clone();
+        if let Tree::Object(members) = &mut draft_object {
             members.insert("kind", target.resource.kind.as_str().into());
             members.insert("apiVersion", target.resource.api_version().into());
         }
         let write = WriteOptions {
-            field_manager: "exeunt".to_owned(),
+            field_manager: FIELD_MANAGER.to_owned(),
             ..WriteOptions::default()
         };
         let own = |object: &mut Tree| crate::managers::created(object, &target, &write);
         // Validation would refuse the names that are reserved for the system.
-        let draft = self.unchecked_draft(txn, &target, object, own)?;
+        let mut draft = self.unchecked_draft(txn, &target, draft_object, own)?;
+        if wanted.plural == "servicecidrs" {
+            let status = ready_range(&object::wire_time(target.now));
+            tree::put(&mut draft.object, &["status"], status);
+        }
         self.store_draft(txn, &target, &draft).map(|_| ())
     }
+}
+
+/// The status of the range that every cluster has, which the server itself makes ready, so that
+/// services get addresses without a controller.
+fn ready_range(now: &str) -> Tree {
+    json!({"conditions": [{"type": "Ready", "status": "True", "reason": "",
+        "message": "Kubernetes default Service CIDR is ready", "lastTransitionTime": now}]})
 }
 
 /// An object that every cluster has.
@@ -106,6 +132,13 @@ fn wanted(service_network: [u8; 2]) -> Vec<InitialObject> {
         object: json!({"metadata": {"name": name}, "value": value, "description": description}),
     }));
     let [one, two] = service_network;
+    wanted.push(InitialObject {
+        group: "networking.k8s.io",
+        plural: "servicecidrs",
+        namespace: "",
+        object: json!({"metadata": {"name": "kubernetes"},
+            "spec": {"cidrs": [format!("{one}.{two}.0.0/16")]}}),
+    });
     let service = json!({
         "metadata": {"name": "kubernetes",
             "labels": {"component": "apiserver", "provider": "kubernetes"}},

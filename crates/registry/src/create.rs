@@ -190,7 +190,7 @@ impl Registry {
             object::meta_text(&object, "name").clone_into(&mut place.name);
         }
         if service::is_service(&target.stored) {
-            service::allocate(self, txn, &mut object, None)?;
+            service::allocate(self, txn, target, &mut object, None)?;
         }
         let stored = match &draft.prepared {
             // The prepared bytes hold the first name.

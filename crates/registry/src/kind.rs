@@ -15,7 +15,8 @@ use crate::custom::CustomVersion;
 use crate::resource::ResourceRef;
 use crate::strategy::{
     Strategy, binding, claim, config, definition, deployment, endpoints, event, generic, job,
-    limits, namespace, network, node, pdb, pod, role, service, signing, small, statefulset,
+    limits, namespace, network, node, pdb, pod, role, service, servicecidr, signing, small,
+    statefulset, volume,
 };
 
 /// Returns the rules of a resource, built-in or custom.
@@ -51,7 +52,7 @@ fn strategy_of(group: &str, plural: &str) -> &'static dyn Strategy {
         ("", "namespaces") => &namespace::Namespace,
         ("", "nodes") => &node::Node,
         ("", "persistentvolumeclaims") => &claim::PersistentVolumeClaim,
-        ("", "persistentvolumes") => &small::PersistentVolume,
+        ("", "persistentvolumes") => &volume::PersistentVolume,
         ("", "pods") => &pod::Pod,
         ("", "podtemplates") => &deployment::PodTemplate,
         ("", "replicationcontrollers") => &deployment::ReplicationController,
@@ -78,7 +79,9 @@ fn strategy_of(group: &str, plural: &str) -> &'static dyn Strategy {
         ("discovery.k8s.io", "endpointslices") => &endpoints::EndpointSlice,
         ("networking.k8s.io", "ingressclasses") => &small::IngressClass,
         ("networking.k8s.io", "ingresses") => &network::Ingress,
+        ("networking.k8s.io", "ipaddresses") => &servicecidr::IpAddress,
         ("networking.k8s.io", "networkpolicies") => &network::NetworkPolicy,
+        ("networking.k8s.io", "servicecidrs") => &servicecidr::ServiceCidr,
         ("node.k8s.io", "runtimeclasses") => &small::RuntimeClass,
         ("policy", "poddisruptionbudgets") => &pdb::PodDisruptionBudget,
         ("rbac.authorization.k8s.io", "clusterroles") => &role::Role {

@@ -11,7 +11,7 @@
 //! | layer | modules | knows |
 //! | --- | --- | --- |
 //! | door | `lib` | which verb or subresource goes where |
-//! | around requests | `bootstrap`, `forget`, `components` | the system's own objects, upkeep |
+//! | around requests | `bootstrap`, `publish`, `forget`, `components` | the system's own objects, upkeep |
 //! | kinds with verbs of their own | `pod`, `token`, `scale` | one kind each |
 //! | verbs | `create`, `update`, `patch`, `delete`, `read`, `list`, `watch` | any object |
 //! | surroundings | `admission`, `definition`, `service`, `namespace` | one object's demands |
@@ -64,6 +64,7 @@ mod observe;
 mod options;
 mod patch;
 mod pod;
+mod publish;
 mod read;
 mod record;
 pub mod references;
@@ -83,6 +84,7 @@ mod view;
 mod watch;
 
 pub use components::Component;
+pub use publish::PublishedServer;
 pub use resource::ResourceRef;
 pub use strategy::Gates;
 

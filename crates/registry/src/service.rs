@@ -1,5 +1,8 @@
 //! Allocation of cluster addresses and node ports. It happens inside the commit that stores the
-//! service, among those that no other service holds.
+//! service, among those that no other service holds. `service/addresses.rs` has the objects that
+//! stand for addresses.
+
+mod addresses;
 
 use std::collections::HashSet;
 
@@ -7,17 +10,20 @@ use kinds::Tree;
 use kinds::facts::Resource;
 use kinds::status::{FieldError, Status};
 use kinds::tree::json;
-use store::Txn;
+use store::{Record, Txn};
 
 use crate::facts::ServiceFacts;
 use crate::request::Refusal;
 use crate::resource::ResourceRef;
 use crate::strategy::service::needs_health_check;
-use crate::{Registry, object, record, tree};
+use crate::target::Target;
+use crate::{Registry, key, object, record, tree};
+
+pub(crate) use addresses::{is_sound, repair};
 
 /// The range of node ports that Kubernetes allocates by default.
 const NODE_PORTS: std::ops::RangeInclusive<i64> = 30000..=32767;
-/// How many random numbers are tried before the range is searched in order.
+/// How many random ports are tried before the range is searched in order.
 const RANDOM_ATTEMPTS: usize = 16;
 
 /// Returns true for the resource `services`.
@@ -25,9 +31,31 @@ pub(crate) fn is_service(resource: &Resource) -> bool {
     resource.group.is_empty() && resource.plural == "services"
 }
 
-/// Allocates the address and the ports that the type of a service needs. Values that an update left
-/// out have been restored by the service's strategy before.
+/// Allocates the address and the ports that the type of a service needs, and writes the objects of
+/// its addresses. Values that an update left out have been restored by the service's strategy
+/// before.
 pub(crate) fn allocate(
+    registry: &Registry,
+    txn: &mut Txn,
+    target: &Target,
+    service: &mut Tree,
+    old: Option<&Tree>,
+) -> Result<(), Refusal> {
+    allocate_values(registry, txn, service, old)?;
+    addresses::settle(registry, txn, target, old, service);
+    Ok(())
+}
+
+/// Removes the objects of the addresses of a service that is removed. `last` is its record.
+pub(crate) fn release(txn: &mut Txn, resource: &ResourceRef, last: &Record) {
+    let facts: Option<&ServiceFacts> = record::facts(resource, last).of_kind();
+    let (namespace, name) = key::namespace_and_name(&last.key);
+    for address in facts.into_iter().flat_map(|facts| &facts.addresses) {
+        addresses::release(txn, namespace, name, address);
+    }
+}
+
+fn allocate_values(
     registry: &Registry,
     txn: &Txn,
     service: &mut Tree,
@@ -40,7 +68,7 @@ pub(crate) fn allocate(
     let own = object::meta_text(service, "uid").to_owned();
     let (held_addresses, held_ports) =
         held(txn, &own, old.map(|old| object::meta_text(old, "name")));
-    allocate_address(registry, service, old, &held_addresses)?;
+    allocate_address(registry, txn, service, old, &held_addresses)?;
     if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
         allocate_ports(registry, service, old, held_ports)?;
     }
@@ -68,6 +96,7 @@ fn held(txn: &Txn, uid: &str, name: Option<&str>) -> (HashSet<String>, HashSet<i
 
 fn allocate_address(
     registry: &Registry,
+    txn: &Txn,
     service: &mut Tree,
     old: Option<&Tree>,
     held: &HashSet<String>,
@@ -75,7 +104,8 @@ fn allocate_address(
     let asked = tree::text(service, &["spec", "clusterIP"]).to_owned();
     let address = match asked.as_str() {
         "None" => asked,
-        "" => draw_address(registry, held)?,
+        "" => addresses::draw(registry, txn, |address| held.contains(address))
+            .ok_or_else(|| Status::internal("failed to allocate a serviceIP: range is full"))?,
         wanted => {
             let kept = old.is_some_and(|old| {
                 ServiceFacts::of(old)
@@ -83,9 +113,13 @@ fn allocate_address(
                     .iter()
                     .any(|address| address == wanted)
             });
-            if held.contains(wanted) && !kept {
-                let text =
-                    format!("failed to allocate IP {wanted}: provided IP is already allocated");
+            let checked = match held.contains(wanted) {
+                _ if kept => Ok(()),
+                true => Err("provided IP is already allocated".to_owned()),
+                false => addresses::check(registry, txn, wanted),
+            };
+            if let Err(why) = checked {
+                let text = format!("failed to allocate IP {wanted}: {why}");
                 return Err(refuse(
                     service,
                     FieldError::invalid("spec.clusterIPs", &json!([wanted]), text),
@@ -126,20 +160,6 @@ fn allocate_address(
         }
     }
     Ok(())
-}
-
-fn draw_address(registry: &Registry, held: &HashSet<String>) -> Result<String, Refusal> {
-    // The first sixteen addresses are reserved for the system; the last is the broadcast address.
-    const FIRST: u64 = 16;
-    const LAST: u64 = 0xfffe;
-    let [one, two] = registry.options().service_network;
-    let shown = |number: u64| format!("{one}.{two}.{}.{}", number >> 8, number & 0xff);
-    let drawn = (0..RANDOM_ATTEMPTS).map(|_| FIRST + registry.entropy().below(LAST - FIRST + 1));
-    let free = drawn
-        .chain(FIRST..=LAST)
-        .map(shown)
-        .find(|address| !held.contains(address));
-    free.ok_or_else(|| Status::internal("failed to allocate a serviceIP: range is full").into())
 }
 
 fn allocate_ports(

@@ -35,6 +35,7 @@ pub(crate) mod job;
 pub(crate) mod limits;
 pub(crate) mod meta;
 pub(crate) mod namespace;
+mod netip;
 pub(crate) mod network;
 pub(crate) mod node;
 mod path;
@@ -46,11 +47,13 @@ mod recorded;
 pub(crate) mod role;
 mod selector;
 pub(crate) mod service;
+pub(crate) mod servicecidr;
 pub(crate) mod signing;
 pub(crate) mod small;
 pub(crate) mod statefulset;
 #[cfg(test)]
 mod tests;
+pub(crate) mod volume;
 mod workload;
 
 use generic::{same, same_part};

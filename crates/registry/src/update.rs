@@ -204,7 +204,7 @@ impl Registry {
         }
         admission::validate_update(txn, target, change.subresource, &new, &old)?;
         if service::is_service(&target.stored) && change.subresource.is_empty() {
-            service::allocate(self, txn, &mut new, Some(&old))?;
+            service::allocate(self, txn, target, &mut new, Some(&old))?;
         }
         warnings.extend(rules.warnings(&context, &new, Some(&old)));
         // The version was compared above. With the old one, an unchanged object equals `old` and
@@ -267,6 +267,9 @@ fn store_change(
     // As upstream: the watch event has the state that was last stored, the answer the new one.
     record::remove(txn, &found.key, &found.value);
     definition::release(txn, target, &target.resource);
+    if service::is_service(&target.stored) {
+        service::release(txn, &target.stored, found);
+    }
     encoded.bytes
 }
 

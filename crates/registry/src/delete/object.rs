@@ -11,7 +11,7 @@ use super::decide::{self, DeleteStep};
 use crate::record::Prepared;
 use crate::request::{DeleteOptions, Refusal};
 use crate::target::Target;
-use crate::{admission, definition, object, record};
+use crate::{admission, definition, object, record, service};
 
 /// The result of a delete.
 pub(crate) struct Deleted {
@@ -120,6 +120,9 @@ pub(crate) fn carry_out(
     };
     if gone {
         definition::release(txn, target, &target.resource);
+        if service::is_service(&target.stored) {
+            service::release(txn, &target.stored, found);
+        }
     }
     Deleted {
         json,

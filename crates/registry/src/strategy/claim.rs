@@ -56,6 +56,10 @@ impl Strategy for PersistentVolumeClaim {
         ] {
             carry(old, &mut undone, part);
         }
+        // The default class may come after the claim.
+        if at(old, &["spec", "storageClassName"]).is_null() {
+            carry(old, &mut undone, &["spec", "storageClassName"]);
+        }
         // Binding a claim sets its volume name, which never changes afterwards.
         if text(old, &["spec", "volumeName"]).is_empty() {
             carry(old, &mut undone, &["spec", "volumeName"]);

@@ -4,23 +4,35 @@
 //! changed an object: it treats absent and zero alike where Go does.
 
 use kinds::facts::{Shape, Type};
+use kinds::status::{FieldError, FieldErrors};
 use kinds::{Tree, names};
 
-use super::Strategy;
-use crate::tree::at;
+use super::meta::invalid_text;
+use super::{Strategy, StrategyContext};
+use crate::tree::{at, text};
 
 /// Validates structure and metadata only.
 struct Generic {
-    /// Accepts all names that are valid path segments.
-    any_name: bool,
+    names: NameRule,
     generation: bool,
     create_on_update: bool,
     unconditional: bool,
     returns_object: bool,
 }
 
+/// What the names of a kind must be.
+#[derive(Clone, Copy)]
+enum NameRule {
+    /// DNS subdomains.
+    Subdomain,
+    /// Valid path segments.
+    Segment,
+    /// Names of storage drivers: DNS subdomains of at most 63 characters, in either case.
+    Driver,
+}
+
 const PLAIN: Generic = Generic {
-    any_name: false,
+    names: NameRule::Subdomain,
     generation: false,
     create_on_update: false,
     unconditional: true,
@@ -31,7 +43,8 @@ static COUNTED: Generic = Generic {
     generation: true,
     ..PLAIN
 };
-static CONDITIONAL: Generic = Generic {
+static DRIVERS: Generic = Generic {
+    names: NameRule::Driver,
     unconditional: false,
     ..PLAIN
 };
@@ -46,7 +59,7 @@ static RETURNING: Generic = Generic {
     ..PLAIN
 };
 static ROLES: Generic = Generic {
-    any_name: true,
+    names: NameRule::Segment,
     create_on_update: true,
     ..PLAIN
 };
@@ -58,7 +71,7 @@ pub(crate) fn of(group: &str, plural: &str) -> &'static dyn Strategy {
         ("flowcontrol.apiserver.k8s.io", _)
         | ("resource.k8s.io", "deviceclasses" | "resourceslices") => &COUNTED,
         ("admissionregistration.k8s.io", _) => &COUNTED_CONDITIONAL,
-        ("storage.k8s.io", "csidrivers") => &CONDITIONAL,
+        ("storage.k8s.io", "csidrivers") => &DRIVERS,
         ("storage.k8s.io", "csinodes" | "volumeattachments") => &RETURNING,
         _ => &COMMON,
     }
@@ -66,11 +79,20 @@ pub(crate) fn of(group: &str, plural: &str) -> &'static dyn Strategy {
 
 impl Strategy for Generic {
     fn name_faults(&self, name: &str) -> Vec<String> {
-        if self.any_name {
-            names::path_segment(name)
-        } else {
-            names::dns_subdomain(name)
+        match self.names {
+            NameRule::Subdomain => names::dns_subdomain(name),
+            NameRule::Segment => names::path_segment(name),
+            // Reported by `validate_create`, under another field.
+            NameRule::Driver => Vec::new(),
         }
+    }
+
+    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
+        let mut out = FieldErrors::default();
+        if matches!(self.names, NameRule::Driver) {
+            driver_name(text(object, &["metadata", "name"]), &mut out);
+        }
+        out
     }
 
     fn has_generation(&self) -> bool {
@@ -99,6 +121,17 @@ impl Strategy for Generic {
     fn returns_deleted_object(&self) -> bool {
         self.returns_object
     }
+}
+
+fn driver_name(name: &str, out: &mut FieldErrors) {
+    if name.len() > names::LABEL_LIMIT {
+        out.push(FieldError::too_long("name", names::LABEL_LIMIT));
+    }
+    out.extend(
+        names::dns_subdomain(&name.to_lowercase())
+            .into_iter()
+            .map(|fault| invalid_text("name", name, fault)),
+    );
 }
 
 /// Compares the part at `path` of two objects of type `ty`. Absent equals any value that a Go

@@ -1,91 +1,19 @@
-//! Kinds with few rules: persistent volumes, storage classes, autoscalers, webhook configurations,
+//! Kinds with few rules: storage classes, autoscalers, webhook configurations,
 //! runtime classes, ingress classes and API services.
 //!
 //! A kind moves to a file of its own when its rules grow.
 
 use kinds::facts::Type;
-use kinds::tree::json;
 use kinds::{
     Tree,
     status::{FieldError, FieldErrors},
 };
 
-use super::checks::{nonnegative, one_of_if_set};
+use super::checks::nonnegative;
 use super::meta::invalid_text;
 use super::path::{Path, SPEC};
-use super::{Strategy, StrategyContext, claim, same, same_part};
-use crate::tree::{at, ensure, entries, fill, int, list, list_mut, put, text};
-
-/// Fields of a persistent volume's spec that are objects but not volume sources.
-const NOT_SOURCES: [&str; 3] = ["capacity", "claimRef", "nodeAffinity"];
-
-pub(crate) struct PersistentVolume;
-
-impl Strategy for PersistentVolume {
-    fn default(&self, object: &mut Tree) {
-        fill(object, &["spec", "persistentVolumeReclaimPolicy"], "Retain");
-        fill(object, &["spec", "volumeMode"], "Filesystem");
-        if at(object, &["spec", "hostPath"]).is_object()
-            && at(object, &["spec", "hostPath", "type"]).is_null()
-        {
-            put(object, &["spec", "hostPath", "type"], "");
-        }
-    }
-
-    fn prepare_create(&self, _context: &StrategyContext<'_>, object: &mut Tree) {
-        put(object, &["status"], json!({"phase": "Pending"}));
-    }
-
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
-        let mut out = FieldErrors::default();
-        let spec = at(object, &["spec"]);
-        claim::access_modes(spec, "", &SPEC, &mut out);
-        let capacity = at(spec, &["capacity"]);
-        let path = SPEC.child("capacity");
-        if crate::tree::is_empty(capacity) {
-            out.push(FieldError::required(path, ""));
-        }
-        if at(capacity, &["storage"]).is_null() || entries(capacity, &[]).len() > 1 {
-            out.push(FieldError::not_supported(path, capacity, &["storage"]));
-        }
-        for (name, amount) in entries(capacity, &[]) {
-            if super::checks::quantity(amount)
-                .is_some_and(|amount| amount.is_zero() || amount.is_negative())
-            {
-                out.push(FieldError::invalid(
-                    path.key(name),
-                    amount,
-                    "must be greater than zero",
-                ));
-            }
-        }
-        one_of_if_set(
-            spec,
-            "persistentVolumeReclaimPolicy",
-            &["Delete", "Recycle", "Retain"],
-            &SPEC,
-            &mut out,
-        );
-        let sources = spec
-            .as_object()
-            .into_iter()
-            .flatten()
-            .filter(|(name, value)| value.is_object() && !NOT_SOURCES.contains(&name.as_str()));
-        match sources.count() {
-            0 => out.push(FieldError::required(SPEC, "must specify a volume type")),
-            1 => {}
-            _ => out.push(FieldError::forbidden(
-                SPEC,
-                "may not specify more than 1 volume type",
-            )),
-        }
-        out
-    }
-
-    fn returns_deleted_object(&self) -> bool {
-        true
-    }
-}
+use super::{Strategy, StrategyContext, same, same_part};
+use crate::tree::{at, ensure, fill, int, list, list_mut, text};
 
 pub(crate) struct StorageClass;
 

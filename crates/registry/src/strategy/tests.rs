@@ -4,6 +4,7 @@
 
 mod all_kinds;
 mod budgets;
+mod names;
 mod pods;
 
 use kinds::Tree;

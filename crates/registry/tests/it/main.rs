@@ -10,6 +10,7 @@ mod forget;
 mod lists;
 mod objects;
 mod observe;
+mod publish;
 mod resize;
 mod scale;
 mod sizes;
