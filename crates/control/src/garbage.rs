@@ -9,10 +9,12 @@
 
 mod graph;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use events::{EventRecorder, EventType};
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kinds::path::segment;
 use kube::api::{
@@ -32,11 +34,11 @@ use crate::discovery::{DeletableResource, Discovery, deletable};
 use crate::error::{ReconcileError, ignore_not_found};
 use crate::informer::Informer;
 use crate::informers::Informers;
-use crate::meta::{ObjectKey, uid, without_finalizer};
+use crate::meta::{ObjectKey, has_finalizer, uid, without_finalizer};
 use crate::namespace::NamespaceWaker;
 use crate::queue::{Requeue, WorkQueue};
 use crate::reflector::{ListPage, PageMeta, WatchSink, WatchedCollection, decode, reflect};
-use graph::{FOREGROUND, GarbageAction, Graph, GraphNode, ORPHAN};
+use graph::{FOREGROUND, GarbageAction, Graph, GraphNode, MisplacedReference, ORPHAN, OwnerLookup};
 
 const WORKERS: usize = 20;
 /// The pause before discovery runs again after a definition has changed or discovery has failed.
@@ -49,6 +51,7 @@ struct Collector {
     discovery: Discovery,
     graph: Mutex<Graph>,
     queue: WorkQueue<ObjectKey>,
+    events: EventRecorder,
     namespaces: NamespaceWaker,
     /// Counts changes of custom resource definitions.
     definitions: watch::Sender<u64>,
@@ -66,6 +69,7 @@ pub(crate) fn start(
         discovery: Discovery::new(context.client.clone()),
         graph: Mutex::default(),
         queue: queue.clone(),
+        events: context.recorder("garbage-collector-controller"),
         namespaces,
         definitions,
     });
@@ -111,6 +115,12 @@ fn subscribe_to_informers(
     monitors.add(&mut informers.slices, true);
     monitors.add(&mut informers.endpoints, true);
     monitors.add(&mut informers.claims, true);
+    monitors.add(&mut informers.volumes, false);
+    monitors.add(&mut informers.storage_classes, false);
+    monitors.add(&mut informers.accounts, true);
+    monitors.add(&mut informers.cluster_roles, false);
+    monitors.add(&mut informers.service_cidrs, false);
+    monitors.add(&mut informers.ip_addresses, false);
     names
 }
 
@@ -263,7 +273,11 @@ impl Collector {
     }
 
     fn insert(&self, node: GraphNode) {
-        let wake = self.graph().insert(node);
+        let (wake, misplaced) = {
+            let mut graph = self.graph();
+            (graph.insert(node), graph.take_misplaced())
+        };
+        misplaced.iter().for_each(|found| self.report(found));
         wake.iter().for_each(|uid| self.queue.add(key(uid)));
     }
 
@@ -275,18 +289,42 @@ impl Collector {
         }
     }
 
+    /// Emits the event about an owner reference that leads to another namespace.
+    fn report(&self, found: &MisplacedReference) {
+        let MisplacedReference {
+            dependent,
+            reference,
+        } = found;
+        let namespace = &dependent.key.namespace;
+        let resource = &dependent.kind.resource;
+        let involved = ObjectReference {
+            api_version: Some(resource.api_version.clone()),
+            kind: Some(resource.kind.clone()),
+            namespace: Some(namespace.clone()).filter(|namespace| !namespace.is_empty()),
+            name: Some(dependent.key.name.clone()),
+            uid: Some(dependent.uid.clone()),
+            ..ObjectReference::default()
+        };
+        let message = format!(
+            "ownerRef [{}/{}, namespace: {namespace}, name: {}, uid: {}] does not exist in \
+             namespace {namespace:?}",
+            reference.api_version, reference.kind, reference.name, reference.uid
+        );
+        let reason = "OwnerRefInvalidNamespace";
+        self.events
+            .event_about(involved, EventType::Warning, reason, message);
+    }
+
     async fn reconcile(&self, uid: &str) -> Result<Requeue, ReconcileError> {
         let Some(node) = self.graph().get(uid) else {
             return Ok(Requeue::OnChange);
         };
         let unknown = self.graph().unknown_owners(&node);
-        let mut absent = BTreeSet::new();
-        for owner in unknown {
-            if self.is_absent(&node, &owner).await? {
-                absent.insert(owner.uid);
-            }
+        let mut looked_up = HashMap::new();
+        for (place, owner) in unknown {
+            looked_up.insert(place, self.look_up(&node, &owner).await?);
         }
-        let step = self.graph().plan(&node, &absent);
+        let step = self.graph().plan(&node, &looked_up);
         match step {
             GarbageAction::Nothing => {}
             GarbageAction::Reconcile(uids) => uids.iter().for_each(|uid| self.queue.add(key(uid))),
@@ -320,13 +358,13 @@ impl Collector {
         }
     }
 
-    /// Asks the server whether an owner is gone. An owner of a kind that is not served is not known
-    /// to be gone.
-    async fn is_absent(
+    /// Asks the server for an owner. An owner of a kind that is not served is not known to be
+    /// gone.
+    async fn look_up(
         &self,
         node: &GraphNode,
         owner: &OwnerReference,
-    ) -> Result<bool, ReconcileError> {
+    ) -> Result<OwnerLookup, ReconcileError> {
         let served = self
             .discovery
             .resource(&owner.api_version, &owner.kind)
@@ -334,7 +372,7 @@ impl Collector {
         if served.namespaced && node.key.namespace.is_empty() {
             // A cluster-wide object cannot have a namespaced owner, so its owner cannot be looked
             // up.
-            return Ok(false);
+            return Ok(OwnerLookup::Present);
         }
         let request = http::Request::get(served.path(&node.key.namespace, &owner.name))
             .header(
@@ -344,7 +382,16 @@ impl Collector {
             .body(Vec::new())
             .map_err(|error| ReconcileError::Plan(error.to_string()))?;
         let there = ignore_not_found(self.context.client.request::<Metadata>(request).await)?;
-        Ok(there.is_none_or(|there| uid(&there.metadata) != owner.uid))
+        Ok(match there.map(|there| there.metadata) {
+            Some(there) if uid(&there) != owner.uid => OwnerLookup::Absent,
+            Some(there)
+                if there.deletion_timestamp.is_some() && has_finalizer(&there, FOREGROUND) =>
+            {
+                OwnerLookup::Waiting
+            }
+            Some(_) => OwnerLookup::Present,
+            None => OwnerLookup::Absent,
+        })
     }
 
     async fn delete(
@@ -352,9 +399,16 @@ impl Collector {
         node: &GraphNode,
         policy: PropagationPolicy,
     ) -> Result<(), ReconcileError> {
+        // The graph may be older than a change by which other owners, or none, own the object.
+        let Some(fresh) = self.fresh(node).await? else {
+            return Ok(());
+        };
+        if !node.has_same_owners(&fresh.metadata) {
+            return Ok(());
+        }
         let precondition = Preconditions {
             uid: Some(node.uid.clone()),
-            resource_version: None,
+            resource_version: fresh.metadata.resource_version,
         };
         let how = DeleteParams {
             preconditions: Some(precondition),
@@ -364,7 +418,7 @@ impl Collector {
         debug!(object = %node.key, kind = node.kind.resource.kind,
             "deleting object without owners");
         match self.api(node).delete(&segment(&node.key.name), &how).await {
-            Err(error) if !matches!(crate::error::code(&error), 404 | 409) => Err(error.into()),
+            Err(error) if crate::error::code(&error) != 404 => Err(error.into()),
             _ => Ok(()),
         }
     }

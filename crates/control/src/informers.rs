@@ -6,15 +6,19 @@ use k8s_openapi::api::apps::v1::{
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, ReplicationController,
-    Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
+    ReplicationController, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::api::storage::v1::StorageClass;
 
 use crate::context::ControllerContext;
 use crate::informer::Informer;
 use crate::partialpod::PartialPod;
+use crate::volumebinder::claim_index;
 
 /// All informers. Controllers subscribe and take their caches, and then the informers are started.
 pub(crate) struct Informers {
@@ -37,6 +41,12 @@ pub(crate) struct Informers {
     pub(crate) slices: Informer<EndpointSlice>,
     pub(crate) endpoints: Informer<Endpoints>,
     pub(crate) claims: Informer<PersistentVolumeClaim>,
+    pub(crate) volumes: Informer<PersistentVolume>,
+    pub(crate) storage_classes: Informer<StorageClass>,
+    pub(crate) token_secrets: Informer<Secret>,
+    pub(crate) cluster_roles: Informer<ClusterRole>,
+    pub(crate) service_cidrs: Informer<ServiceCIDR>,
+    pub(crate) ip_addresses: Informer<IPAddress>,
 }
 
 /// The namespace in which nodes keep their leases.
@@ -71,12 +81,19 @@ impl Informers {
             }),
             leases: Informer::within(Some(LEASE_NAMESPACE)),
             namespaces: Informer::new(),
-            accounts: Informer::new().with_field_selector("metadata.name=default"),
+            accounts: Informer::new(),
             root_ca_maps: Informer::new().with_field_selector("metadata.name=kube-root-ca.crt"),
             services: Informer::new(),
             slices: Informer::new().indexed_by(service_of_slice),
             endpoints: Informer::new(),
             claims: Informer::new(),
+            volumes: Informer::new().indexed_by(claim_index),
+            storage_classes: Informer::new(),
+            token_secrets: Informer::new()
+                .with_field_selector("type=kubernetes.io/service-account-token"),
+            cluster_roles: Informer::new(),
+            service_cidrs: Informer::new(),
+            ip_addresses: Informer::new(),
         }
     }
 
@@ -102,6 +119,12 @@ impl Informers {
         context.spawn(self.slices.run(client, entropy));
         context.spawn(self.endpoints.run(client, entropy));
         context.spawn(self.claims.run(client, entropy));
+        context.spawn(self.volumes.run(client, entropy));
+        context.spawn(self.storage_classes.run(client, entropy));
+        context.spawn(self.token_secrets.run(client, entropy));
+        context.spawn(self.cluster_roles.run(client, entropy));
+        context.spawn(self.service_cidrs.run(client, entropy));
+        context.spawn(self.ip_addresses.run(client, entropy));
     }
 }
 

@@ -17,6 +17,7 @@
 
 mod claim;
 mod claimprotection;
+mod clusterroleaggregation;
 mod context;
 mod cronjob;
 mod daemonset;
@@ -25,6 +26,8 @@ mod discovery;
 mod disruption;
 mod endpoints;
 mod endpointslice;
+mod endpointslicemirroring;
+mod ephemeralvolume;
 mod error;
 mod expectations;
 mod garbage;
@@ -48,10 +51,14 @@ mod revisions;
 mod scheduler;
 mod selectors;
 mod serviceaccount;
+mod servicecidr;
 mod servicepods;
 mod statefulset;
 mod synced;
 mod tainteviction;
+mod tokensecret;
+mod volumebinder;
+mod volumeprotection;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -165,6 +172,7 @@ pub fn run(
     }
     endpointslice::start(&context, &mut informers);
     endpoints::start(&context, &mut informers);
+    endpointslicemirroring::start(&context, &mut informers);
     serviceaccount::start(&context, &mut informers);
     let namespaces = namespace::start(&context, &mut informers);
     nodelifecycle::start(&context, &mut informers);
@@ -175,6 +183,12 @@ pub fn run(
     job::start(&context, &mut informers);
     cronjob::start(&context, &mut informers);
     claimprotection::start(&context, &mut informers);
+    volumeprotection::start(&context, &mut informers);
+    volumebinder::start(&context, &mut informers);
+    ephemeralvolume::start(&context, &mut informers);
+    servicecidr::start(&context, &mut informers);
+    tokensecret::start(&context, &mut informers);
+    clusterroleaggregation::start(&context, &mut informers);
     garbage::start(&context, &mut informers, namespaces);
     informers.start(&context);
     tasks.close();

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     Affinity, Container, ContainerPort, ContainerState, ContainerStateTerminated, ContainerStatus,
-    NodeAffinity, PersistentVolumeClaimVolumeSource, Pod, PodCondition, PodIP, PodSchedulingGate,
-    PodSpec, PodStatus, ResourceRequirements, Toleration, Volume,
+    EphemeralVolumeSource, PersistentVolumeClaimVolumeSource, Pod, PodCondition, PodIP,
+    PodSchedulingGate, PodSpec, PodStatus, ResourceRequirements, Toleration,
+    TopologySpreadConstraint, Volume,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -29,7 +30,8 @@ pub(crate) struct PartialPod {
 struct PartialPodSpec {
     node_name: Option<String>,
     node_selector: Option<BTreeMap<String, String>>,
-    affinity: Option<PartialAffinity>,
+    affinity: Option<Affinity>,
+    topology_spread_constraints: Option<Vec<TopologySpreadConstraint>>,
     tolerations: Option<Vec<Toleration>>,
     scheduler_name: Option<String>,
     scheduling_gates: Option<Vec<PodSchedulingGate>>,
@@ -44,13 +46,6 @@ struct PartialPodSpec {
     subdomain: Option<String>,
     volumes: Option<Vec<PartialVolume>>,
     termination_grace_period_seconds: Option<i64>,
-}
-
-/// Node affinity. Pod affinity is not supported by the scheduler here.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct PartialAffinity {
-    node_affinity: Option<NodeAffinity>,
 }
 
 #[derive(Default, Deserialize)]
@@ -68,12 +63,13 @@ struct PartialResources {
     requests: Option<BTreeMap<String, Quantity>>,
 }
 
-/// A volume that is backed by a claim.
+/// A volume that is backed by a claim. Of an ephemeral one only the fact is kept.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct PartialVolume {
     name: String,
     persistent_volume_claim: Option<PersistentVolumeClaimVolumeSource>,
+    ephemeral: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Default, Deserialize)]
@@ -148,10 +144,8 @@ impl From<PartialPodSpec> for PodSpec {
         Self {
             node_name: spec.node_name,
             node_selector: spec.node_selector,
-            affinity: spec.affinity.map(|liking| Affinity {
-                node_affinity: liking.node_affinity,
-                ..Affinity::default()
-            }),
+            affinity: spec.affinity,
+            topology_spread_constraints: spec.topology_spread_constraints,
             tolerations: spec.tolerations,
             scheduler_name: spec.scheduler_name,
             scheduling_gates: spec.scheduling_gates,
@@ -167,7 +161,7 @@ impl From<PartialPodSpec> for PodSpec {
             volumes: spec.volumes.map(|list| {
                 all(list
                     .into_iter()
-                    .filter(|one| one.persistent_volume_claim.is_some())
+                    .filter(|one| one.persistent_volume_claim.is_some() || one.ephemeral.is_some())
                     .collect())
             }),
             termination_grace_period_seconds: spec.termination_grace_period_seconds,
@@ -202,6 +196,7 @@ impl From<PartialVolume> for Volume {
         Self {
             name: volume.name,
             persistent_volume_claim: volume.persistent_volume_claim,
+            ephemeral: volume.ephemeral.map(|_| EphemeralVolumeSource::default()),
             ..Self::default()
         }
     }

@@ -4,21 +4,23 @@
 //! one lock, from a cache of the nodes (`cache.rs`) that follows the informers. The pod is counted
 //! at its node at once and the binding is sent without the lock, so that many bindings are in
 //! flight. A pod that fits nowhere gets a condition and an event, may preempt others
-//! (`preempt.rs`), and is retried when a node or a pod makes room.
+//! (`preempt.rs`), and is retried when a node or a pod makes room; one with affinity or topology
+//! spread also when a pod comes or changes its labels.
 
 mod cache;
 mod preempt;
 mod select;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use events::{EventRecorder, EventType};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::PostParams;
 
+use crate::claimprotection::claims_of;
 use crate::context::{ControllerContext, Reconciler};
 use crate::error::{ReconcileError, code, ignore_not_found};
 use crate::informer::Cache;
@@ -30,7 +32,8 @@ use crate::queue::{Requeue, WorkQueue};
 pub(crate) use cache::may_fit_more;
 use cache::{PodInfo, SchedulerCache};
 use preempt::Preemption;
-use select::Diagnosis;
+use rules::affinity::has_constraints;
+use select::{Diagnosis, NotEligible};
 
 const WORKERS: usize = 32;
 /// The scheduler name of pods that are scheduled here.
@@ -49,6 +52,8 @@ struct Scheduler {
     context: ControllerContext,
     pods: Arc<Cache<Pod>>,
     budgets: Arc<Cache<PodDisruptionBudget>>,
+    claims: Arc<Cache<PersistentVolumeClaim>>,
+    volumes: Arc<Cache<PersistentVolume>>,
     shared: Arc<SchedulerState>,
     queue: WorkQueue<ObjectKey>,
     recorder: EventRecorder,
@@ -57,8 +62,8 @@ struct Scheduler {
 #[derive(Default)]
 struct SchedulerState {
     cache: Mutex<SchedulerCache>,
-    /// Pods that fit nowhere.
-    waiting: Mutex<HashSet<ObjectKey>>,
+    /// Pods that fit nowhere, and whether other pods decide about where they may go.
+    waiting: Mutex<HashMap<ObjectKey, bool>>,
 }
 
 impl SchedulerState {
@@ -66,7 +71,7 @@ impl SchedulerState {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashSet<ObjectKey>> {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<ObjectKey, bool>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -75,7 +80,20 @@ impl SchedulerState {
         if waiting.len() > MAX_SINGLE_RETRIES {
             queue.add_after(all_waiting(), RETRY_PAUSE);
         } else {
-            waiting.iter().for_each(|key| queue.add(key.clone()));
+            waiting.keys().for_each(|key| queue.add(key.clone()));
+        }
+    }
+
+    /// Retries the pods that wait for what other pods are, not only for room.
+    fn try_constrained_again(&self, queue: &WorkQueue<ObjectKey>) {
+        let waiting = self.waiting();
+        let mut constrained = waiting.iter().filter(|(_, constrained)| **constrained);
+        if waiting.len() > MAX_SINGLE_RETRIES {
+            if constrained.next().is_some() {
+                queue.add_after(all_waiting(), RETRY_PAUSE);
+            }
+        } else {
+            constrained.for_each(|(key, _)| queue.add(key.clone()));
         }
     }
 
@@ -93,10 +111,13 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
     let shared = Arc::new(SchedulerState::default());
     wake_by_nodes(informers, &queue, &shared);
     wake_by_pods(informers, &queue, &shared);
+    wake_by_namespaces(informers, &queue, &shared);
     let scheduler = Arc::new(Scheduler {
         context: context.clone(),
         pods: Arc::clone(&informers.pods.cache),
         budgets: Arc::clone(&informers.budgets.cache),
+        claims: Arc::clone(&informers.claims.cache),
+        volumes: Arc::clone(&informers.volumes.cache),
         shared,
         queue: queue.clone(),
         recorder: context.recorder(SCHEDULER),
@@ -105,6 +126,9 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
         informers.nodes.cache.synced(),
         informers.pods.cache.synced(),
         informers.budgets.cache.synced(),
+        informers.claims.cache.synced(),
+        informers.volumes.cache.synced(),
+        informers.namespaces.cache.synced(),
     ];
     context.run("scheduler", queue, WORKERS, synced, scheduler);
 }
@@ -125,6 +149,38 @@ fn wake_by_nodes(
     });
 }
 
+fn wake_by_namespaces(
+    informers: &mut Informers,
+    queue: &WorkQueue<ObjectKey>,
+    shared: &Arc<SchedulerState>,
+) {
+    let (queue, shared) = (queue.clone(), Arc::clone(shared));
+    informers.namespaces.subscribe(move |change| {
+        let labels = |namespace: &Arc<Namespace>| namespace.metadata.labels.clone();
+        if change.old.as_ref().map(labels) != change.new.as_ref().map(labels) {
+            let name = change.latest().metadata.name.as_deref().unwrap_or_default();
+            shared
+                .cache()
+                .observe_namespace(name, change.new.as_deref());
+            shared.try_constrained_again(&queue);
+        }
+    });
+}
+
+/// True when a change of a pod may change what the pods around it may do.
+fn changes_neighbourhood(old: Option<&Pod>, new: Option<&Pod>) -> bool {
+    let placed = |pod: Option<&Pod>| pod.is_some_and(|pod| !node_name(pod).is_empty());
+    match (old, new) {
+        _ if !placed(old) && !placed(new) => false,
+        (Some(old), Some(new)) => {
+            node_name(old) != node_name(new)
+                || old.metadata.labels != new.metadata.labels
+                || is_active(old) != is_active(new)
+        }
+        _ => true,
+    }
+}
+
 fn wake_by_pods(
     informers: &mut Informers,
     queue: &WorkQueue<ObjectKey>,
@@ -137,6 +193,8 @@ fn wake_by_pods(
             .observe_pod(change.old.as_ref(), change.new.as_ref());
         if freed {
             shared.try_again(&queue);
+        } else if changes_neighbourhood(change.old.as_deref(), change.new.as_deref()) {
+            shared.try_constrained_again(&queue);
         }
         match &change.new {
             Some(pod) if is_mine(pod) => queue.add(ObjectKey::of(&**pod)),
@@ -159,6 +217,15 @@ fn is_mine(pod: &Pod) -> bool {
     node_name(pod).is_empty() && is_active(pod) && by == SCHEDULER && !gated
 }
 
+/// Why the pod may not preempt others now.
+fn not_eligible(cache: &SchedulerCache, pod_info: &PodInfo) -> Option<NotEligible> {
+    if preempt::never_preempts(&pod_info.pod) {
+        return Some(NotEligible::ByPolicy);
+    }
+    let (node, _) = cache.nominated.get(uid(&pod_info.pod.metadata))?;
+    preempt::is_under_way(cache, pod_info, node).then_some(NotEligible::UnderWay)
+}
+
 enum SchedulingDecision {
     Bind(String),
     Wait {
@@ -173,7 +240,7 @@ impl Reconciler for Scheduler {
         if *key == all_waiting() {
             self.shared
                 .waiting()
-                .iter()
+                .keys()
                 .for_each(|key| self.queue.add(key.clone()));
             return Ok(Requeue::OnChange);
         }
@@ -200,7 +267,11 @@ impl Reconciler for Scheduler {
 
 impl Scheduler {
     fn decide(&self, key: &ObjectKey, pod: &Arc<Pod>) -> SchedulingDecision {
-        let pod_info = PodInfo::new(Arc::clone(pod));
+        let pod_info = PodInfo {
+            volumes: self.bound_volumes(pod),
+            ..PodInfo::new(Arc::clone(pod))
+        };
+        let constrained = has_constraints(pod);
         let mut cache = self.shared.cache();
         if cache.is_placed(uid(&pod.metadata)) {
             // Its binding is in flight.
@@ -208,7 +279,7 @@ impl Scheduler {
         }
         let nominated = cache.nominated.contains_key(uid(&pod.metadata));
         if !nominated && let Some(message) = cache.unschedulable(pod).map(str::to_owned) {
-            self.shared.waiting().insert(key.clone());
+            self.shared.waiting().insert(key.clone(), constrained);
             return SchedulingDecision::Wait {
                 message,
                 preemption: None,
@@ -221,9 +292,13 @@ impl Scheduler {
             }
             Err(diagnosis) => {
                 // Under the lock, so that room that is made from now on finds the pod waiting.
-                self.shared.waiting().insert(key.clone());
-                let preemption = self.plan_preemption(&mut cache, pod_info, &diagnosis);
-                let message = select::render(&diagnosis);
+                self.shared.waiting().insert(key.clone(), constrained);
+                let not_eligible = not_eligible(&cache, &pod_info);
+                let preemption = match not_eligible {
+                    Some(_) => None,
+                    None => self.plan_preemption(&mut cache, pod_info, &diagnosis),
+                };
+                let message = select::render(&diagnosis, not_eligible);
                 if preemption.is_none() && !nominated {
                     cache.remember_unschedulable(pod, &message);
                 }
@@ -235,19 +310,23 @@ impl Scheduler {
         }
     }
 
+    /// The volumes that the pod's claims are bound to.
+    fn bound_volumes(&self, pod: &Pod) -> Vec<Arc<PersistentVolume>> {
+        claims_of(pod)
+            .filter_map(|name| {
+                let claim = self.claims.find(namespace(pod), &name)?;
+                let volume = claim.spec.as_ref()?.volume_name.as_deref()?;
+                self.volumes.find("", volume)
+            })
+            .collect()
+    }
+
     fn plan_preemption(
         &self,
         cache: &mut SchedulerCache,
         pod_info: PodInfo,
         diagnosis: &Diagnosis,
     ) -> Option<Preemption> {
-        let nominated = cache
-            .nominated
-            .get(uid(&pod_info.pod.metadata))
-            .map(|(node, _)| node.clone());
-        if nominated.is_some_and(|node| preempt::is_under_way(cache, &pod_info, &node)) {
-            return None;
-        }
         let preemption = preempt::preempt(cache, &pod_info, diagnosis, &self.budgets.all())?;
         cache.nominate(&preemption.node, pod_info);
         Some(preemption)
@@ -381,7 +460,9 @@ mod tests {
             ..Default::default()
         });
         shared.cache().assume("node-1", PodInfo::new(pod));
-        shared.waiting().insert(ObjectKey::new("shop", "next"));
+        shared
+            .waiting()
+            .insert(ObjectKey::new("shop", "next"), false);
         shared.unassume("u", &queue);
         let (stop, tried) = (CancellationToken::new(), Mutex::new(Vec::new()));
         let work = queue.work("test", 1, stop.clone(), |key| {

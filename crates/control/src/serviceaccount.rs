@@ -40,7 +40,8 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
     });
     let wake = queue.clone();
     informers.accounts.subscribe(move |change| {
-        if change.new.is_none() {
+        let is_default = change.latest().metadata.name.as_deref() == Some(ACCOUNT);
+        if change.new.is_none() && is_default {
             wake.add(ObjectKey::new(
                 "",
                 change

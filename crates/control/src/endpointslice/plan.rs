@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use k8s_openapi::api::discovery::v1::{
+    Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::meta::controlled_by;
@@ -50,6 +52,9 @@ fn endpoint(service: &Service, member: &EndpointPod, address: &str) -> Endpoint 
     let pod = &member.pod;
     let (serving, terminating) = (is_ready(pod), is_terminating(pod));
     let ready = publishes_unready(service) || (serving && !terminating);
+    let node = Some(node_name(pod).to_owned()).filter(|name| !name.is_empty());
+    let zone = member.zone.clone().flatten();
+    let hints = ready.then(|| hints(service, zone.as_ref(), node.as_ref()));
     Endpoint {
         addresses: vec![address.to_owned()],
         conditions: Some(EndpointConditions {
@@ -58,11 +63,31 @@ fn endpoint(service: &Service, member: &EndpointPod, address: &str) -> Endpoint 
             terminating: Some(terminating),
         }),
         hostname: host_name(service, pod),
-        node_name: Some(node_name(pod).to_owned()).filter(|name| !name.is_empty()),
+        node_name: node,
         target_ref: Some(reference(pod)),
-        zone: member.zone.clone().flatten(),
+        zone,
+        hints: hints.flatten(),
         ..Endpoint::default()
     }
+}
+
+/// For whom a ready endpoint is, under the `trafficDistribution` of its service: proxies that know
+/// no hints for nodes follow those for zones.
+fn hints(service: &Service, zone: Option<&String>, node: Option<&String>) -> Option<EndpointHints> {
+    let spec = service.spec.as_ref();
+    let distribution = spec.and_then(|spec| spec.traffic_distribution.as_deref());
+    let node = match distribution? {
+        "PreferSameNode" => node,
+        "PreferClose" | "PreferSameZone" => None,
+        _ => return None,
+    };
+    let for_zones = zone.map(|name| vec![ForZone { name: name.clone() }]);
+    let for_nodes = node.map(|name| vec![ForNode { name: name.clone() }]);
+    let is_any = for_zones.is_some() || for_nodes.is_some();
+    is_any.then_some(EndpointHints {
+        for_zones,
+        for_nodes,
+    })
 }
 
 fn ports_at(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
@@ -372,6 +397,34 @@ mod tests {
         ];
         for (service, pod, expected) in cases {
             assert_eq!(conditions(service, Arc::clone(&pod)), expected, "{pod:?}");
+        }
+    }
+
+    #[test]
+    fn ready_endpoints_have_the_hints_of_the_traffic_distribution() {
+        let zone = json!({"forZones": [{"name": "z"}]});
+        let both = json!({"forNodes": [{"name": "a"}], "forZones": [{"name": "z"}]});
+        let node = json!({"forNodes": [{"name": "a"}]});
+        let none = serde_json::Value::Null;
+        let cases = [
+            (json!(null), true, Some("z"), &none),
+            (json!("PreferClose"), true, Some("z"), &zone),
+            (json!("PreferSameZone"), true, Some("z"), &zone),
+            (json!("PreferSameNode"), true, Some("z"), &both),
+            (json!("PreferSameNode"), true, None, &node),
+            (json!("PreferClose"), true, None, &none),
+            (json!("PreferClose"), false, Some("z"), &none),
+        ];
+        for (distribution, ready, zone, expected) in cases {
+            let service = service(json!({"trafficDistribution": distribution}));
+            let members = [EndpointPod {
+                pod: web("p", "10.0.0.1", ready, json!({})),
+                zone: Some(zone.map(str::to_owned)),
+            }];
+            let plan = plan(&service, &members, &[]);
+            let slice = serde_json::to_value(&plan.create[0]).expect("JSON");
+            let found = slice["endpoints"][0].get("hints").unwrap_or(&none);
+            assert_eq!(found, expected, "{distribution} {ready} {zone:?}");
         }
     }
 

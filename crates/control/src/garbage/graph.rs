@@ -8,7 +8,7 @@ use kube::api::PropagationPolicy;
 use kube::discovery::ApiResource;
 
 use crate::discovery::DeletableResource;
-use crate::meta::ObjectKey;
+use crate::meta::{ObjectKey, group_of};
 
 pub(super) const FOREGROUND: &str = "foregroundDeletion";
 pub(super) const ORPHAN: &str = "orphan";
@@ -54,9 +54,44 @@ impl GraphNode {
             && old.deletion_timestamp.is_some() == new.deletion_timestamp.is_some()
     }
 
+    /// True when an object has the owners that this node of it has, whatever they are called.
+    pub(super) fn has_same_owners(&self, meta: &ObjectMeta) -> bool {
+        let theirs = meta.owner_references.iter().flatten();
+        let own = self.owners.iter().map(|owner| &owner.uid);
+        own.eq(theirs.map(|owner| &owner.uid))
+    }
+
     fn waits(&self) -> bool {
         self.deleting && self.foreground
     }
+
+    /// True when `reference`, in an object of `namespace`, names this object by its kind, namespace
+    /// and name. A reference with the right uid may name another object.
+    fn is_named_by(&self, reference: &OwnerReference, namespace: &str) -> bool {
+        let resource = &self.kind.resource;
+        reference.kind == resource.kind
+            && group_of(&reference.api_version) == resource.group
+            && reference.name == self.key.name
+            && (!self.kind.namespaced || self.key.namespace == namespace)
+    }
+}
+
+/// What the server says about an owner that the graph does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OwnerLookup {
+    /// No object of this kind, name and uid exists.
+    Absent,
+    /// The owner exists and waits for its dependents (foreground deletion).
+    Waiting,
+    /// The owner exists, or cannot be looked up.
+    Present,
+}
+
+/// An owner reference that names an object of another namespace.
+#[derive(Clone, Debug)]
+pub(super) struct MisplacedReference {
+    pub(super) dependent: GraphNode,
+    pub(super) reference: OwnerReference,
 }
 
 /// What to do about an object.
@@ -82,6 +117,7 @@ pub(super) enum GarbageAction {
 pub(super) struct Graph {
     nodes: HashMap<String, GraphNode>,
     dependents: HashMap<String, HashSet<String>>,
+    misplaced: Vec<MisplacedReference>,
 }
 
 impl Graph {
@@ -100,7 +136,7 @@ impl Graph {
         let stray = node
             .owners
             .iter()
-            .any(|owner| !self.nodes.contains_key(&owner.uid));
+            .any(|owner| self.owner(&node, owner).is_none());
         let changed = known
             .as_ref()
             .is_none_or(|known| known.owners != node.owners);
@@ -108,6 +144,12 @@ impl Graph {
             .owners
             .iter()
             .any(|owner| self.nodes.get(&owner.uid).is_some_and(GraphNode::waits));
+        if changed {
+            self.note_misplaced(&node, known.as_ref());
+        }
+        if known.is_none() {
+            wake.extend(self.mistaken_dependents(&node));
+        }
         let lets_go = node.deleting && (node.foreground || node.orphan);
         if lets_go || (changed && (stray || owner_waits)) {
             wake.push(uid.clone());
@@ -134,6 +176,64 @@ impl Graph {
         }
         self.nodes.insert(uid, node);
         wake
+    }
+
+    /// The owner that `reference` of `dependent` names, when it is in the graph.
+    fn owner(&self, dependent: &GraphNode, reference: &OwnerReference) -> Option<&GraphNode> {
+        let owner = self.nodes.get(&reference.uid)?;
+        owner
+            .is_named_by(reference, &dependent.key.namespace)
+            .then_some(owner)
+    }
+
+    /// Keeps the new references of an object to owners in other namespaces for
+    /// [`Graph::take_misplaced`].
+    fn note_misplaced(&mut self, node: &GraphNode, known: Option<&GraphNode>) {
+        for reference in &node.owners {
+            let was_there = known.is_some_and(|known| {
+                let mut uids = known.owners.iter().map(|owner| &owner.uid);
+                uids.any(|uid| *uid == reference.uid)
+            });
+            let elsewhere = self.nodes.get(&reference.uid).is_some_and(|owner| {
+                owner.kind.namespaced && owner.key.namespace != node.key.namespace
+            });
+            if elsewhere && !was_there {
+                self.misplaced.push(MisplacedReference {
+                    dependent: node.clone(),
+                    reference: reference.clone(),
+                });
+            }
+        }
+    }
+
+    /// The dependents that name a new object by another kind, namespace or name, so that the server
+    /// has to be asked whether their owner exists.
+    fn mistaken_dependents(&mut self, owner: &GraphNode) -> Vec<String> {
+        let mut mistaken = Vec::new();
+        let mut misplaced = Vec::new();
+        for dependent in self.dependents_of(&owner.uid) {
+            let namespace = &dependent.key.namespace;
+            let mut references = dependent.owners.iter();
+            let Some(reference) = references.find(|reference| {
+                reference.uid == owner.uid && !owner.is_named_by(reference, namespace)
+            }) else {
+                continue;
+            };
+            mistaken.push(dependent.uid.clone());
+            if owner.kind.namespaced && owner.key.namespace != *namespace {
+                misplaced.push(MisplacedReference {
+                    dependent: dependent.clone(),
+                    reference: reference.clone(),
+                });
+            }
+        }
+        self.misplaced.extend(misplaced);
+        mistaken
+    }
+
+    /// The references to owners in other namespaces that were found since the last call.
+    pub(super) fn take_misplaced(&mut self) -> Vec<MisplacedReference> {
+        std::mem::take(&mut self.misplaced)
     }
 
     /// Removes an object. Returns it and the objects to reconcile.
@@ -197,12 +297,13 @@ impl Graph {
         }
     }
 
-    /// Owners that are not in the graph. The server has to be asked for them.
-    pub(super) fn unknown_owners(&self, node: &GraphNode) -> Vec<OwnerReference> {
-        node.owners
-            .iter()
-            .filter(|owner| !self.nodes.contains_key(&owner.uid))
-            .cloned()
+    /// The owners, by their place in the references of the object, that are not in the graph under
+    /// the kind, namespace and name of the reference. The server has to be asked for them.
+    pub(super) fn unknown_owners(&self, node: &GraphNode) -> Vec<(usize, OwnerReference)> {
+        let references = node.owners.iter().enumerate();
+        references
+            .filter(|(_, owner)| self.owner(node, owner).is_none())
+            .map(|(place, owner)| (place, owner.clone()))
             .collect()
     }
 
@@ -214,8 +315,13 @@ impl Graph {
             .filter_map(|uid| self.nodes.get(uid))
     }
 
-    /// Decides what to do about an object. `absent` are the owners that the server does not have.
-    pub(super) fn plan(&self, node: &GraphNode, absent: &BTreeSet<String>) -> GarbageAction {
+    /// Decides what to do about an object. `looked_up` has what the server says about the owners
+    /// of [`Graph::unknown_owners`], by their place.
+    pub(super) fn plan(
+        &self,
+        node: &GraphNode,
+        looked_up: &HashMap<usize, OwnerLookup>,
+    ) -> GarbageAction {
         if node.deleting && node.orphan {
             return GarbageAction::Orphan(self.dependents_of(&node.uid).cloned().collect());
         }
@@ -226,13 +332,19 @@ impl Graph {
             return GarbageAction::Nothing;
         }
         let (mut solid, mut gone, mut waiting) = (false, BTreeSet::new(), BTreeSet::new());
-        for owner in &node.owners {
-            if absent.contains(&owner.uid) {
-                gone.insert(owner.uid.clone());
-            } else if self.nodes.get(&owner.uid).is_some_and(GraphNode::waits) {
-                waiting.insert(owner.uid.clone());
-            } else {
-                solid = true;
+        for (place, owner) in node.owners.iter().enumerate() {
+            let state =
+                looked_up
+                    .get(&place)
+                    .copied()
+                    .unwrap_or_else(|| match self.owner(node, owner) {
+                        Some(owner) if owner.waits() => OwnerLookup::Waiting,
+                        _ => OwnerLookup::Present,
+                    });
+            match state {
+                OwnerLookup::Absent => _ = gone.insert(owner.uid.clone()),
+                OwnerLookup::Waiting => _ = waiting.insert(owner.uid.clone()),
+                OwnerLookup::Present => solid = true,
             }
         }
         if solid {
@@ -316,8 +428,17 @@ mod tests {
     }
 
     fn plan(graph: &Graph, uid: &str, absent: &[&str]) -> String {
-        let absent = absent.iter().map(|uid| (*uid).to_owned()).collect();
-        match graph.plan(&graph.get(uid).expect("known"), &absent) {
+        let node = graph.get(uid).expect("known");
+        let unknown = graph.unknown_owners(&node).into_iter();
+        let looked_up = unknown
+            .map(
+                |(place, owner)| match absent.contains(&owner.uid.as_str()) {
+                    true => (place, OwnerLookup::Absent),
+                    false => (place, OwnerLookup::Present),
+                },
+            )
+            .collect();
+        match graph.plan(&node, &looked_up) {
             GarbageAction::Orphan(nodes) => format!(
                 "orphan {:?}",
                 nodes
@@ -358,6 +479,90 @@ mod tests {
             "Nothing",
             "the server has it, only its watch is late"
         );
+    }
+
+    #[test]
+    fn an_owner_counts_only_under_its_kind_namespace_name_and_uid() {
+        let cluster_wide = Arc::new(DeletableResource {
+            resource: ApiResource::erase::<k8s_openapi::api::core::v1::Node>(&()),
+            namespaced: false,
+            supports_delete_collection: true,
+        });
+        // (case, dependent is namespaced, its namespace, reference, asks the server, event)
+        let pod = |version: &str, kind: &str, name: &str, uid: &str| json!({"apiVersion": version, "kind": kind, "name": name, "uid": uid});
+        let cases = [
+            ("right", true, "n", pod("v1", "Pod", "a", "a"), false, false),
+            ("node", true, "n", pod("v1", "Node", "b", "b"), false, false),
+            ("uid", true, "n", pod("v1", "Pod", "a", "x"), true, false),
+            (
+                "kind",
+                true,
+                "n",
+                pod("v1", "Secret", "a", "a"),
+                true,
+                false,
+            ),
+            (
+                "group",
+                true,
+                "n",
+                pod("apps/v1", "Pod", "a", "a"),
+                true,
+                false,
+            ),
+            ("name", true, "n", pod("v1", "Pod", "z", "a"), true, false),
+            (
+                "namespace",
+                true,
+                "m",
+                pod("v1", "Pod", "a", "a"),
+                true,
+                true,
+            ),
+            (
+                "cluster-wide",
+                false,
+                "",
+                pod("v1", "Pod", "a", "a"),
+                true,
+                true,
+            ),
+        ];
+        for owner_first in [true, false] {
+            for (case, namespaced, namespace, reference, asks, event) in &cases {
+                let mut graph = Graph::default();
+                let meta = json!({"name": "b", "uid": "b"});
+                let meta = serde_json::from_value(meta).expect("metadata");
+                let owners = [
+                    object("a", &[], &[], false),
+                    GraphNode::new(&cluster_wide, &meta),
+                ];
+                let meta = json!({"name": "one", "namespace": namespace, "uid": "one",
+                    "ownerReferences": [reference]});
+                let meta = serde_json::from_value(meta).expect("metadata");
+                let of = if *namespaced {
+                    kind()
+                } else {
+                    Arc::clone(&cluster_wide)
+                };
+                let dependent = GraphNode::new(&of, &meta);
+                let mut woken = Vec::new();
+                if !owner_first {
+                    graph.insert(dependent.clone());
+                }
+                for owner in owners {
+                    woken.extend(graph.insert(owner));
+                }
+                if owner_first {
+                    woken.extend(graph.insert(dependent.clone()));
+                }
+                let asked = !graph.unknown_owners(&dependent).is_empty();
+                assert_eq!(asked, *asks, "{case}");
+                let known = *case != "uid" || owner_first;
+                assert_eq!(woken.contains(&"one".to_owned()), *asks && known, "{case}");
+                assert_eq!(!graph.take_misplaced().is_empty(), *event, "{case}");
+            }
+        }
     }
 
     #[test]

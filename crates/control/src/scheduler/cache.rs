@@ -3,14 +3,15 @@
 //! It follows the informers and runs ahead of them: a pod is counted at its node from the moment at
 //! which the node was chosen, so that the next pod does not get the same room.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, Pod, PodSpec};
 
 use crate::meta::{controller_of, uid};
 use crate::nodes;
-use crate::pods::{is_finished, node_name};
+use crate::pods::{is_finished, namespace, node_name};
+use rules::affinity::{PlacedPod, SpreadNode, has_constraints, has_preferences, keeps_others_away};
 use rules::resources::{Amounts, allocatable, requests};
 
 /// A pod with its resource requests.
@@ -18,12 +19,18 @@ use rules::resources::{Amounts, allocatable, requests};
 pub(super) struct PodInfo {
     pub(super) pod: Arc<Pod>,
     pub(super) requests: Amounts,
+    /// The volumes that the pod's claims are bound to.
+    pub(super) volumes: Vec<Arc<PersistentVolume>>,
 }
 
 impl PodInfo {
     pub(super) fn new(pod: Arc<Pod>) -> Self {
         let requests = requests(&pod);
-        Self { pod, requests }
+        Self {
+            pod,
+            requests,
+            volumes: Vec::new(),
+        }
     }
 
     pub(super) fn priority(&self) -> i32 {
@@ -100,15 +107,28 @@ pub(super) struct SchedulerCache {
     pub(super) nominated: HashMap<String, (String, PodInfo)>,
     /// The node at which the next search begins, so that the load spreads.
     pub(super) next: String,
-    /// The messages for pods that fit nowhere, by spec. They hold until the cache changes. So of
-    /// thousands of equal waiting pods only one is tried on every node.
-    unschedulable: Vec<(PodSpec, String)>,
+    /// The counted pods that keep others away by anti-affinity.
+    loners: HashSet<String>,
+    namespaces: HashMap<String, LabelMap>,
+    /// The messages for pods that fit nowhere, by what scheduling depends on. They hold until the
+    /// cache changes. So of thousands of equal waiting pods only one is tried on every node.
+    unschedulable: Vec<(SchedulingKey, String)>,
+}
+
+type LabelMap = BTreeMap<String, String>;
+
+/// What scheduling depends on. It is equal for pods of one controller.
+#[derive(Debug, PartialEq)]
+struct SchedulingKey {
+    spec: PodSpec,
+    /// Namespace and labels, where affinity or topology spread look at them.
+    identity: Option<(String, Option<LabelMap>)>,
 }
 
 /// How many different specs are remembered.
 const REMEMBERED_SPECS: usize = 32;
 
-/// The part of a spec that scheduling depends on. It is equal for pods of one controller.
+/// The part of a spec that scheduling depends on.
 fn scheduling_spec(pod: &Pod) -> PodSpec {
     PodSpec {
         hostname: None,
@@ -196,10 +216,10 @@ impl SchedulerCache {
         if self.unschedulable.is_empty() {
             return None;
         }
-        let spec = scheduling_spec(pod);
+        let key = self.scheduling_key(pod);
         self.unschedulable
             .iter()
-            .find(|(known, _)| *known == spec)
+            .find(|(known, _)| *known == key)
             .map(|(_, message)| message.as_str())
     }
 
@@ -208,8 +228,69 @@ impl SchedulerCache {
         if self.unschedulable.len() == REMEMBERED_SPECS {
             self.unschedulable.clear();
         }
-        self.unschedulable
-            .push((scheduling_spec(pod), message.to_owned()));
+        let key = self.scheduling_key(pod);
+        self.unschedulable.push((key, message.to_owned()));
+    }
+
+    fn scheduling_key(&self, pod: &Pod) -> SchedulingKey {
+        let matters = !self.loners.is_empty() || has_constraints(pod);
+        SchedulingKey {
+            spec: scheduling_spec(pod),
+            identity: matters.then(|| (namespace(pod).to_owned(), pod.metadata.labels.clone())),
+        }
+    }
+
+    /// Takes in a change of a namespace, whose labels affinity terms may select by.
+    pub(super) fn observe_namespace(&mut self, name: &str, new: Option<&Namespace>) {
+        self.unschedulable.clear();
+        match new.and_then(|new| new.metadata.labels.clone()) {
+            Some(labels) => _ = self.namespaces.insert(name.to_owned(), labels),
+            None => _ = self.namespaces.remove(name),
+        }
+    }
+
+    pub(super) fn labels_of(&self, namespace: &str) -> Option<LabelMap> {
+        self.namespaces.get(namespace).cloned()
+    }
+
+    /// The nodes, as topology spread counts them. Empty when the pod has no use for them.
+    pub(super) fn grounds(&self, pod: &Pod) -> Vec<SpreadNode<'_>> {
+        if !has_constraints(pod) {
+            return Vec::new();
+        }
+        let known = self.nodes_by_name.values();
+        known
+            .filter_map(|info| info.node.as_ref())
+            .map(|node| SpreadNode {
+                node,
+                cordoned: nodes::is_cordoned(node),
+            })
+            .collect()
+    }
+
+    /// The counted pods that may matter to where this pod can go: all when it has constraints or
+    /// preferences of its own, else those that keep others away.
+    pub(super) fn neighbours(&self, pod: &Pod) -> Vec<PlacedPod<'_>> {
+        fn placed<'a>(info: &'a NodeInfo, other: &'a PodInfo) -> Option<PlacedPod<'a>> {
+            Some(PlacedPod {
+                pod: &other.pod,
+                node: info.node.as_ref()?,
+                leaving: false,
+            })
+        }
+        if has_constraints(pod) || has_preferences(pod) {
+            let infos = self.nodes_by_name.values();
+            return infos
+                .flat_map(|info| info.pods.values().filter_map(move |pod| placed(info, pod)))
+                .collect();
+        }
+        let loners = self.loners.iter();
+        loners
+            .filter_map(|uid| {
+                let info = self.nodes_by_name.get(self.assigned.get(uid)?)?;
+                placed(info, info.pods.get(uid)?)
+            })
+            .collect()
     }
 
     /// Reserves room for a pod on a node where it preempts others.
@@ -228,6 +309,9 @@ impl SchedulerCache {
         if self.assigned.get(&key).is_some_and(|known| known != node) {
             self.forget(&key);
         }
+        if keeps_others_away(&pod_info.pod) {
+            self.loners.insert(key.clone());
+        }
         self.nodes_by_name
             .entry(node.to_owned())
             .or_insert_with(NodeInfo::new)
@@ -243,6 +327,7 @@ impl SchedulerCache {
         let Some(node) = self.assigned.remove(uid) else {
             return false;
         };
+        self.loners.remove(uid);
         self.unschedulable.clear();
         if let Some(info) = self.nodes_by_name.get_mut(&node) {
             info.leave(uid);

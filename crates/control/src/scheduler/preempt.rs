@@ -9,14 +9,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use super::cache::{NodeInfo, PodInfo, SchedulerCache};
-use super::select::Diagnosis;
+use super::select::{Diagnosis, reaches_volumes};
 use crate::meta::ObjectKey;
 use crate::pods::{is_terminating, name, namespace};
 use crate::selector::Selector;
+use rules::affinity::{AffinityState, PlacedPod};
 use rules::fit::{admits, has_ports, has_room};
 
 /// A node and the pods that have to leave it.
@@ -33,23 +34,30 @@ pub(super) fn preempt(
     diagnosis: &Diagnosis,
     budgets: &[Arc<PodDisruptionBudget>],
 ) -> Option<Preemption> {
-    let policy = pod_info
-        .pod
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.preemption_policy.as_deref());
-    if policy == Some("Never") {
+    if never_preempts(&pod_info.pod) {
         return None;
     }
-    let candidates = diagnosis
-        .preemption_helps
-        .iter()
-        .filter_map(|node| candidate(cache.nodes_by_name.get(node)?, node, pod_info, budgets));
+    let (grounds, neighbours) = (
+        cache.grounds(&pod_info.pod),
+        cache.neighbours(&pod_info.pod),
+    );
+    let labels_of = |namespace: &str| cache.labels_of(namespace);
+    let affinity = AffinityState::new(&pod_info.pod, &grounds, &neighbours, &labels_of);
+    let candidates = diagnosis.preemption_helps.iter().filter_map(|node| {
+        let info = cache.nodes_by_name.get(node)?;
+        candidate(info, node, pod_info, affinity.clone(), budgets)
+    });
     let best = candidates.min_by(|a, b| a.cost.cmp(&b.cost).then_with(|| a.node.cmp(b.node)))?;
     Some(Preemption {
         node: best.node.to_owned(),
         victims: best.victims,
     })
+}
+
+/// True when the pod must not preempt others.
+pub(super) fn never_preempts(pod: &Pod) -> bool {
+    let spec = pod.spec.as_ref();
+    spec.and_then(|spec| spec.preemption_policy.as_deref()) == Some("Never")
 }
 
 /// True while pods that this one has preempted are still terminating.
@@ -80,13 +88,24 @@ struct PreemptionCost {
 }
 
 fn candidate<'a>(
-    info: &NodeInfo,
+    present: &'a NodeInfo,
     node: &'a str,
     pod_info: &PodInfo,
+    mut affinity: AffinityState<'a>,
     budgets: &[Arc<PodDisruptionBudget>],
 ) -> Option<Candidate<'a>> {
-    let mut info = info.clone();
-    admits(info.node.as_ref()?, &pod_info.pod).ok()?;
+    let mut info = present.clone();
+    let at = present.node.as_ref()?;
+    admits(at, &pod_info.pod).ok()?;
+    reaches_volumes(at, pod_info).ok()?;
+    let placed = |other: &PodInfo| {
+        let known = present.pods.get(crate::meta::uid(&other.pod.metadata))?;
+        Some(PlacedPod {
+            pod: &known.pod,
+            node: at,
+            leaving: false,
+        })
+    };
     let lower: Vec<String> = info
         .pods
         .iter()
@@ -94,7 +113,10 @@ fn candidate<'a>(
         .map(|(uid, _)| uid.clone())
         .collect();
     let mut removed: Vec<PodInfo> = lower.iter().filter_map(|uid| info.leave(uid)).collect();
-    if removed.is_empty() || !fits(&info, pod_info) {
+    for placed in removed.iter().filter_map(placed) {
+        affinity.leave(&placed);
+    }
+    if removed.is_empty() || !fits(&info, pod_info, &affinity) {
         return None;
     }
     removed.sort_by_key(|other| (Reverse(other.priority()), started(&other.pod)));
@@ -110,8 +132,11 @@ fn candidate<'a>(
         .filter(|(_, protected)| !**protected);
     for (other, protected) in kept_first.chain(then) {
         info.enter(other.clone());
-        if !fits(&info, pod_info) {
+        let placed = placed(other);
+        placed.iter().for_each(|placed| affinity.enter(placed));
+        if !fits(&info, pod_info, &affinity) {
             info.leave(crate::meta::uid(&other.pod.metadata));
+            placed.iter().for_each(|placed| affinity.leave(placed));
             violations += usize::from(*protected);
             victims.push(other.clone());
         }
@@ -140,8 +165,10 @@ fn candidate<'a>(
     })
 }
 
-fn fits(info: &NodeInfo, pod_info: &PodInfo) -> bool {
-    has_ports(info.pods.values().map(|other| &*other.pod), &pod_info.pod).is_ok()
+fn fits(info: &NodeInfo, pod_info: &PodInfo, affinity: &AffinityState<'_>) -> bool {
+    let allows = |node: &Arc<Node>| affinity.allows(node).is_ok();
+    info.node.as_ref().is_some_and(allows)
+        && has_ports(info.pods.values().map(|other| &*other.pod), &pod_info.pod).is_ok()
         && has_room(&info.has, &info.used, info.pods.len(), &pod_info.requests).is_ok()
 }
 
@@ -272,6 +299,27 @@ mod tests {
         assert_eq!(
             victims(&mut cache, &high("900m"), &budget(0)).map(|victims| victims.len()),
             Some(2)
+        );
+    }
+
+    #[test]
+    fn pods_that_anti_affinity_keeps_away_are_preempted() {
+        let term = json!({"topologyKey": "kubernetes.io/hostname",
+            "labelSelector": {"matchLabels": {"app": "db"}}});
+        let anti = json!({"podAntiAffinity":
+            {"requiredDuringSchedulingIgnoredDuringExecution": [term]}});
+        let mut cache = cache(&[node("a", json!({}))]);
+        let db = json!({"metadata": {"labels": {"app": "db"}}});
+        cache.assume("a", pod_info("db", "1m", db));
+        cache.assume("a", pod_info("free", "1m", json!({})));
+        let choosy = pod_info(
+            "high",
+            "1m",
+            json!({"spec": {"priority": 1000, "affinity": anti}}),
+        );
+        assert_eq!(
+            victims(&mut cache, &choosy, &[]),
+            Some(vec!["db".to_owned()])
         );
     }
 

@@ -6,12 +6,14 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, PodSpec};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PodSpec};
 
 use super::cache::{NodeInfo, PodInfo, SchedulerCache};
 use crate::meta::{controller_of, uid};
 use crate::nodes;
+use rules::affinity::{AffinityState, PreferenceState};
 use rules::fit::{Unschedulable, admits, has_ports, has_room};
 
 /// The search stops when this many nodes fit.
@@ -35,6 +37,13 @@ pub(super) fn choose(cache: &mut SchedulerCache, pod_info: &PodInfo) -> Result<S
     let mut found = 0;
     let mut last = None;
     let begin = cache.next.clone();
+    let (grounds, neighbours) = (
+        cache.grounds(&pod_info.pod),
+        cache.neighbours(&pod_info.pod),
+    );
+    let labels_of = |namespace: &str| cache.labels_of(namespace);
+    let affinity = AffinityState::new(&pod_info.pod, &grounds, &neighbours, &labels_of);
+    let preference = PreferenceState::new(&pod_info.pod, &neighbours, &labels_of);
     let round = cache
         .nodes_by_name
         .range(begin.clone()..)
@@ -42,9 +51,10 @@ pub(super) fn choose(cache: &mut SchedulerCache, pod_info: &PodInfo) -> Result<S
     for (name, info) in round {
         let Some(node) = &info.node else { continue };
         last = Some(name);
-        match check(cache, name, node, info, pod_info) {
+        let checked = check(cache, name, node, info, pod_info);
+        match checked.and_then(|()| affinity.allows(node)) {
             Ok(()) => {
-                let score = Score::of(node, info, pod_info);
+                let score = Score::of(node, info, pod_info, &preference);
                 if best.as_ref().is_none_or(|(known, _)| score < *known) {
                     best = Some((score, name));
                 }
@@ -64,8 +74,9 @@ pub(super) fn choose(cache: &mut SchedulerCache, pod_info: &PodInfo) -> Result<S
         }
     }
     let chosen = best.map(|(_, name)| name.to_owned());
+    let last = last.cloned();
     if found >= MAX_FEASIBLE
-        && let Some(last) = last.cloned()
+        && let Some(last) = last
     {
         // The next search begins after the last node that was examined.
         cache.next = format!("{last}\0");
@@ -92,7 +103,25 @@ fn check(
         used.to_mut().add(&other.requests);
         pods += 1;
     }
-    has_room(&info.has, &used, pods, &pod_info.requests)
+    has_room(&info.has, &used, pods, &pod_info.requests)?;
+    reaches_volumes(node, pod_info)
+}
+
+/// Checks that the node may use the volumes that the pod's claims are bound to.
+pub(super) fn reaches_volumes(node: &Node, pod_info: &PodInfo) -> Result<(), Unschedulable> {
+    let reaches = |volume: &Arc<PersistentVolume>| {
+        let spec = volume.spec.as_ref();
+        let affinity = spec.and_then(|spec| spec.node_affinity.as_ref());
+        let required = affinity.and_then(|affinity| affinity.required.as_ref());
+        required.is_none_or(|required| nodes::matches(required, node))
+    };
+    if pod_info.volumes.iter().all(reaches) {
+        return Ok(());
+    }
+    Err(Unschedulable {
+        reasons: vec!["node(s) didn't match PersistentVolume's node affinity".to_owned()],
+        resolvable: false,
+    })
 }
 
 /// Smaller is better.
@@ -100,13 +129,15 @@ fn check(
 struct Score {
     soft_taints: usize,
     negated_preference: i64,
+    /// The pods from which the pod would keep a distance.
+    crowd: i64,
     siblings: usize,
     load_permille: i64,
     pods: usize,
 }
 
 impl Score {
-    fn of(node: &Node, info: &NodeInfo, pod_info: &PodInfo) -> Self {
+    fn of(node: &Node, info: &NodeInfo, pod_info: &PodInfo, preference: &PreferenceState) -> Self {
         let nothing = PodSpec::default();
         let spec = pod_info.pod.spec.as_ref().unwrap_or(&nothing);
         let soft = nodes::taints(node).filter(|taint| taint.effect == "PreferNoSchedule");
@@ -127,7 +158,9 @@ impl Score {
             soft_taints: soft
                 .filter(|taint| !nodes::tolerates(spec.tolerations.as_ref(), taint))
                 .count(),
-            negated_preference: -nodes::preferred_affinity_score(spec, node),
+            negated_preference: -nodes::preferred_affinity_score(spec, node)
+                .saturating_add(preference.weight(node)),
+            crowd: preference.crowd(node),
             siblings: controller_of(&pod_info.pod.metadata)
                 .and_then(|owner| info.siblings.get(&owner.uid).copied())
                 .unwrap_or_default(),
@@ -137,8 +170,26 @@ impl Score {
     }
 }
 
+/// Why preemption was not tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotEligible {
+    /// The pod must not preempt others.
+    ByPolicy,
+    /// Pods that it has preempted are still terminating.
+    UnderWay,
+}
+
+impl NotEligible {
+    fn text(self) -> &'static str {
+        match self {
+            Self::ByPolicy => "not eligible due to preemptionPolicy=Never.",
+            Self::UnderWay => "not eligible due to a terminating pod on the nominated node.",
+        }
+    }
+}
+
 /// Renders the failure in upstream's words.
-pub(super) fn render(diagnosis: &Diagnosis) -> String {
+pub(super) fn render(diagnosis: &Diagnosis, not_eligible: Option<NotEligible>) -> String {
     if diagnosis.nodes == 0 {
         return "no nodes available to schedule pods".to_owned();
     }
@@ -162,18 +213,18 @@ pub(super) fn render(diagnosis: &Diagnosis) -> String {
     if vain > 0 {
         preemption.push(format!("{vain} Preemption is not helpful for scheduling"));
     }
+    let preemption = match not_eligible {
+        Some(why) => why.text().to_owned(),
+        None => format!("0/{nodes} nodes are available: {}.", preemption.join(", ")),
+    };
     format!(
-        "0/{nodes} nodes are available: {}. no new claims to deallocate, preemption: 0/{nodes} \
-         nodes are available: {}.",
+        "0/{nodes} nodes are available: {}. no new claims to deallocate, preemption: {preemption}",
         reasons.join(", "),
-        preemption.join(", ")
     )
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::sync::Arc;
-
     use serde_json::{Value, json};
 
     use super::*;
@@ -283,13 +334,14 @@ pub(super) mod tests {
             let diagnosis = choose(&mut cache(&[node]), &pod).expect_err(reason);
             assert_eq!(diagnosis.preemption_helps.len(), helped, "{reason}");
             assert!(
-                render(&diagnosis).starts_with(&format!("0/1 nodes are available: 1 {reason}. ")),
+                render(&diagnosis, None)
+                    .starts_with(&format!("0/1 nodes are available: 1 {reason}. ")),
                 "{}",
-                render(&diagnosis)
+                render(&diagnosis, None)
             );
         }
         assert_eq!(
-            render(&Diagnosis::default()),
+            render(&Diagnosis::default(), None),
             "no nodes available to schedule pods"
         );
     }
@@ -303,11 +355,129 @@ pub(super) mod tests {
         cache.assume("b", pod_info("other", "800m", json!({})));
         let diagnosis = choose(&mut cache, &pod_info("p", "500m", json!({}))).expect_err("no room");
         assert_eq!(
-            render(&diagnosis),
+            render(&diagnosis, None),
             "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) were unschedulable. no new \
              claims to deallocate, preemption: 0/2 nodes are available: 1 No preemption victims \
              found for incoming pod, 1 Preemption is not helpful for scheduling."
         );
+    }
+
+    #[test]
+    fn constraints_between_pods_are_kept_and_named() {
+        let nodes = || {
+            let zone =
+                |zone: &str| json!({"metadata": {"labels": {"topology.kubernetes.io/zone": zone}}});
+            cache(&[node("a", zone("1")), node("b", zone("2"))])
+        };
+        let web = |name: &str, spec: Value| {
+            let labels = json!({"metadata": {"labels": {"app": "web"}}, "spec": spec});
+            pod_info(name, "1m", labels)
+        };
+        let term = json!({"topologyKey": "topology.kubernetes.io/zone",
+            "labelSelector": {"matchLabels": {"app": "web"}}});
+        let rule = |side: &str| {
+            json!({"affinity": {side: {"requiredDuringSchedulingIgnoredDuringExecution":
+                [term.clone()]}}})
+        };
+        let spread = json!({"topologySpreadConstraints": [{"maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"app": "web"}}}]});
+        // (placed pods with their nodes, the pod, where it goes or why it goes nowhere)
+        type Case = (
+            Vec<(PodInfo, &'static str)>,
+            PodInfo,
+            Result<&'static str, &'static str>,
+        );
+        let plain = |name: &str| web(name, json!({}));
+        let cases: Vec<Case> = vec![
+            (
+                vec![(plain("1"), "a")],
+                web("p", rule("podAntiAffinity")),
+                Ok("b"),
+            ),
+            (
+                vec![(web("1", rule("podAntiAffinity")), "a")],
+                plain("p"),
+                Ok("b"),
+            ),
+            (
+                vec![(plain("1"), "b")],
+                web("p", rule("podAffinity")),
+                Ok("b"),
+            ),
+            (vec![(plain("1"), "a")], web("p", spread.clone()), Ok("b")),
+            (
+                vec![(plain("1"), "a"), (plain("2"), "b")],
+                web("p", rule("podAntiAffinity")),
+                Err("2 node(s) didn't match pod anti-affinity rules"),
+            ),
+            (
+                vec![
+                    (web("1", rule("podAntiAffinity")), "a"),
+                    (web("2", rule("podAntiAffinity")), "b"),
+                ],
+                plain("p"),
+                Err("2 node(s) didn't satisfy existing pods anti-affinity rules"),
+            ),
+            (
+                vec![],
+                pod_info("p", "1m", json!({"spec": rule("podAffinity")})),
+                Err("2 node(s) didn't match pod affinity rules"),
+            ),
+            (
+                vec![(plain("1"), "a"), (plain("2"), "a"), (plain("3"), "a")],
+                web(
+                    "p",
+                    json!({"nodeSelector": {"kubernetes.io/hostname": "a"},
+                    "topologySpreadConstraints": spread["topologySpreadConstraints"]}),
+                ),
+                Err("1 Too many pods, 1 node(s) didn't match Pod's node affinity/selector"),
+            ),
+        ];
+        for (placed, pod, expected) in cases {
+            let mut cache = nodes();
+            for (other, at) in placed {
+                cache.assume(at, other);
+            }
+            match (choose(&mut cache, &pod), expected) {
+                (Ok(found), Ok(at)) => assert_eq!(found, at),
+                (Err(diagnosis), Err(reason)) => {
+                    let text = render(&diagnosis, None);
+                    let expected = format!("0/2 nodes are available: {reason}. ");
+                    assert!(text.starts_with(&expected), "{text}");
+                }
+                (found, expected) => panic!("{found:?} instead of {expected:?}"),
+            }
+        }
+        let port = json!({"spec": {"containers": [{"name": "c",
+            "ports": [{"containerPort": 80, "hostPort": 80}]}]}});
+        let mut cache = nodes();
+        cache.assume("a", pod_info("1", "1m", port.clone()));
+        cache.assume("b", pod_info("2", "1m", port.clone()));
+        let refused = choose(&mut cache, &pod_info("p", "1m", port)).expect_err("no port");
+        assert_eq!(
+            render(&refused, Some(NotEligible::ByPolicy)),
+            "0/2 nodes are available: 2 node(s) didn't have free ports for the requested pod \
+             ports. no new claims to deallocate, preemption: not eligible due to \
+             preemptionPolicy=Never."
+        );
+    }
+
+    #[test]
+    fn preferences_between_pods_decide_among_nodes_that_fit() {
+        let term = json!({"topologyKey": "kubernetes.io/hostname",
+            "labelSelector": {"matchLabels": {"app": "web"}}});
+        let preferred = |side: &str| {
+            json!({"spec": {"affinity": {side: {"preferredDuringSchedulingIgnoredDuringExecution":
+                [{"weight": 1, "podAffinityTerm": term.clone()}]}}}})
+        };
+        for (side, expected) in [("podAffinity", "a"), ("podAntiAffinity", "b")] {
+            let mut cache = cache(&[node("a", json!({})), node("b", json!({}))]);
+            let labels = json!({"metadata": {"labels": {"app": "web"}}});
+            cache.assume("a", pod_info("1", "500m", labels));
+            let chosen = choose(&mut cache, &pod_info("p", "1m", preferred(side)));
+            assert_eq!(chosen.as_deref(), Ok(expected), "{side}");
+        }
     }
 
     #[test]

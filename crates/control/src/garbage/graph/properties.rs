@@ -1,6 +1,7 @@
 //! Random owner graphs, random deletions and watches that lag, against a simple rule: an object is
 //! deleted if a client deletes it, or if it has owners and each of them is deleted or never
-//! existed.
+//! existed. A reference with the uid of an object but another kind, namespace or name refers to
+//! nothing that exists. A deletion that orphans removes the references to the object.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -12,18 +13,47 @@ use super::*;
 /// Objects of even and of odd number are of different kinds, whose watches are not in step.
 const KINDS: usize = 2;
 
+/// How an object refers to an owner.
+#[derive(Clone, Copy, Debug)]
+struct Reference {
+    owner: usize,
+    blocks: bool,
+    mistake: Mistake,
+}
+
+/// What is wrong with a reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mistake {
+    None,
+    Kind,
+    Group,
+    Name,
+}
+
 #[derive(Clone, Debug)]
 struct Object {
-    /// The owners, and whether the object blocks them.
-    owners: Vec<(usize, bool)>,
+    owners: Vec<Reference>,
     foreground: bool,
+    orphan: bool,
     deleting: bool,
+}
+
+impl Object {
+    fn new(owners: Vec<Reference>) -> Self {
+        Self {
+            owners,
+            foreground: false,
+            orphan: false,
+            deleting: false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Policy {
     Background,
     Foreground,
+    Orphan,
 }
 
 /// What happens next. Numbers choose among what is possible.
@@ -56,16 +86,31 @@ fn node(number: usize, object: &Object) -> GraphNode {
     let owners: Vec<_> = object
         .owners
         .iter()
-        .map(|(owner, blocks)| {
-            json!({"apiVersion": "v1", "kind": "Pod", "name": uid(*owner), "uid": uid(*owner),
-                "blockOwnerDeletion": blocks})
+        .map(|reference| {
+            let mistake = reference.mistake;
+            let version = if mistake == Mistake::Group {
+                "apps/v1"
+            } else {
+                "v1"
+            };
+            let kind = if mistake == Mistake::Kind {
+                "Node"
+            } else {
+                "Pod"
+            };
+            let suffix = if mistake == Mistake::Name {
+                "-other"
+            } else {
+                ""
+            };
+            json!({"apiVersion": version, "kind": kind, "uid": uid(reference.owner),
+                "name": format!("{}{suffix}", uid(reference.owner)),
+                "blockOwnerDeletion": reference.blocks})
         })
         .collect();
-    let finalizers: &[&str] = if object.foreground {
-        &[FOREGROUND]
-    } else {
-        &[]
-    };
+    let mut finalizers = Vec::new();
+    finalizers.extend(object.foreground.then_some(FOREGROUND));
+    finalizers.extend(object.orphan.then_some(ORPHAN));
     let meta = json!({
         "name": uid(number), "namespace": "n", "uid": uid(number), "ownerReferences": owners,
             "finalizers": finalizers,
@@ -94,9 +139,13 @@ impl World {
                 object.deleting = true;
                 object.foreground = true;
             }
-            Policy::Foreground => return,
+            Policy::Orphan if !object.deleting => {
+                object.deleting = true;
+                object.orphan = true;
+            }
+            Policy::Foreground | Policy::Orphan => return,
             // A second deletion does not take the finalizer away.
-            Policy::Background if object.foreground => return,
+            Policy::Background if object.foreground || object.orphan => return,
             Policy::Background => {
                 self.objects.remove(&number);
             }
@@ -121,13 +170,17 @@ impl World {
             return;
         };
         let unknown = self.graph.unknown_owners(&node).into_iter();
-        let absent: BTreeSet<String> = unknown
-            .map(|owner| owner.uid)
-            .filter(|owner| !self.objects.contains_key(&number(owner)))
+        let looked_up = unknown
+            .map(|(place, owner)| (place, self.look_up(&owner)))
             .collect();
         let own = number(key);
-        match self.graph.plan(&node, &absent) {
+        let is_current = self.objects.get(&own).is_some_and(|object| {
+            let owners = object.owners.iter().map(|reference| uid(reference.owner));
+            owners.eq(node.owners.iter().map(|owner| owner.uid.clone()))
+        });
+        match self.graph.plan(&node, &looked_up) {
             GarbageAction::Nothing => {}
+            GarbageAction::Delete(_) | GarbageAction::UnblockAndDelete if !is_current => {}
             GarbageAction::Reconcile(uids) => self.queue.extend(uids),
             GarbageAction::Delete(policy) => {
                 self.assert_no_owner_is_alive(own);
@@ -140,22 +193,22 @@ impl World {
             GarbageAction::UnblockAndDelete => {
                 self.assert_no_owner_is_alive(own);
                 if let Some(object) = self.objects.get_mut(&own) {
-                    for (_, blocks) in &mut object.owners {
-                        *blocks = false;
+                    for reference in &mut object.owners {
+                        reference.blocks = false;
                     }
                     self.publish(own);
                     self.delete(own, Policy::Foreground);
                 }
             }
-            GarbageAction::DropOwners(uids) => {
-                if let Some(object) = self.objects.get_mut(&own) {
-                    object
-                        .owners
-                        .retain(|(owner, _)| !uids.contains(&uid(*owner)));
-                    self.publish(own);
+            GarbageAction::DropOwners(uids) => self.drop_owners(own, &uids),
+            GarbageAction::Orphan(dependents) => {
+                let gone = BTreeSet::from([key.to_owned()]);
+                for dependent in dependents {
+                    self.drop_owners(number(&dependent.uid), &gone);
                 }
+                self.objects.remove(&own);
+                self.publish(own);
             }
-            GarbageAction::Orphan(_) => panic!("nobody orphans here"),
             GarbageAction::Release => {
                 self.objects.remove(&own);
                 self.publish(own);
@@ -163,15 +216,34 @@ impl World {
         }
     }
 
+    fn drop_owners(&mut self, from: usize, uids: &BTreeSet<String>) {
+        if let Some(object) = self.objects.get_mut(&from) {
+            let owners = &mut object.owners;
+            owners.retain(|reference| !uids.contains(&uid(reference.owner)));
+            self.publish(from);
+        }
+    }
+
+    /// The answer of the API server, which finds objects by kind, namespace and name.
+    fn look_up(&self, owner: &OwnerReference) -> OwnerLookup {
+        let right = owner.kind == "Pod" && owner.api_version == "v1" && owner.name == owner.uid;
+        match self.objects.get(&number(&owner.uid)).filter(|_| right) {
+            None => OwnerLookup::Absent,
+            Some(owner) if owner.deleting && owner.foreground => OwnerLookup::Waiting,
+            Some(_) => OwnerLookup::Present,
+        }
+    }
+
     /// The collector deletes an object only if each owner is gone or waits for it.
     fn assert_no_owner_is_alive(&self, number: usize) {
-        for (owner, _) in self
+        for reference in self
             .objects
             .get(&number)
             .iter()
             .flat_map(|object| &object.owners)
+            .filter(|reference| reference.mistake == Mistake::None)
         {
-            if let Some(owner) = self.objects.get(owner) {
+            if let Some(owner) = self.objects.get(&reference.owner) {
                 assert!(
                     owner.deleting && owner.foreground,
                     "{number} is deleted though an owner is alive: {owner:?}"
@@ -198,10 +270,17 @@ impl World {
 
 /// The numbers of the objects that must be left: a fixpoint over the owners that objects had when
 /// they were created.
-fn survivors(created: &BTreeMap<usize, Vec<usize>>, deleted: &BTreeSet<usize>) -> BTreeSet<usize> {
+fn survivors(
+    created: &BTreeMap<usize, Vec<Reference>>,
+    deleted: &BTreeSet<usize>,
+) -> BTreeSet<usize> {
     let mut dead = deleted.clone();
     loop {
-        let is_dead = |owner: &usize| dead.contains(owner) || !created.contains_key(owner);
+        let is_dead = |reference: &Reference| {
+            reference.mistake != Mistake::None
+                || dead.contains(&reference.owner)
+                || !created.contains_key(&reference.owner)
+        };
         let dies: Vec<usize> = created
             .iter()
             .filter(|(number, owners)| {
@@ -224,9 +303,59 @@ fn policy() -> impl Strategy<Value = Policy> {
     prop_oneof![Just(Policy::Background), Just(Policy::Foreground)]
 }
 
-fn owners(of: usize, count: usize) -> impl Strategy<Value = Vec<BTreeMap<usize, bool>>> {
-    let owners = proptest::collection::btree_map(0..of, any::<bool>(), 0..3);
+/// Deletes one object such that its dependents are orphaned, in a world at rest.
+fn orphan(owners: &[Owners], first: usize) {
+    let mut world = World::default();
+    let mut created = BTreeMap::new();
+    for (number, owners) in owners.iter().enumerate() {
+        let own: Vec<_> = references(owners)
+            .into_iter()
+            .filter(|reference| reference.owner != number)
+            .collect();
+        created.insert(number, own.clone());
+        world.objects.insert(number, Object::new(own));
+        world.publish(number);
+    }
+    world.settle();
+    let before = survivors(&created, &BTreeSet::new());
+    if !before.contains(&first) {
+        return;
+    }
+    world.delete(first, Policy::Orphan);
+    world.settle();
+    let left: BTreeSet<usize> = world.objects.keys().copied().collect();
+    let expected = before
+        .into_iter()
+        .filter(|number| *number != first)
+        .collect();
+    assert_eq!(left, expected, "all but the deleted object stay");
+}
+
+fn mistake() -> impl Strategy<Value = Mistake> {
+    prop_oneof![
+        6 => Just(Mistake::None),
+        1 => Just(Mistake::Kind),
+        1 => Just(Mistake::Group),
+        1 => Just(Mistake::Name),
+    ]
+}
+
+type Owners = BTreeMap<usize, (bool, Mistake)>;
+
+fn owners(of: usize, count: usize) -> impl Strategy<Value = Vec<Owners>> {
+    let owners = proptest::collection::btree_map(0..of, (any::<bool>(), mistake()), 0..3);
     proptest::collection::vec(owners, count)
+}
+
+fn references(owners: &Owners) -> Vec<Reference> {
+    let owners = owners.iter();
+    owners
+        .map(|(owner, (blocks, mistake))| Reference {
+            owner: *owner,
+            blocks: *blocks,
+            mistake: *mistake,
+        })
+        .collect()
 }
 
 fn step() -> impl Strategy<Value = GraphStep> {
@@ -238,7 +367,7 @@ fn step() -> impl Strategy<Value = GraphStep> {
     ]
 }
 
-fn collect(owners: &[BTreeMap<usize, bool>], steps: Vec<GraphStep>) {
+fn collect(owners: &[Owners], steps: Vec<GraphStep>) {
     let mut world = World::default();
     let (mut created, mut deleted) = (BTreeMap::new(), BTreeSet::new());
     for step in steps {
@@ -249,20 +378,12 @@ fn collect(owners: &[BTreeMap<usize, bool>], steps: Vec<GraphStep>) {
                 }
                 // Owner 8 never exists. The others exist already: an object that is created before
                 // its owner is deleted rightly.
-                let own: Vec<_> = owners[number]
-                    .iter()
-                    .map(|(owner, blocks)| (*owner, *blocks))
-                    .filter(|(owner, _)| *owner == 8 || created.contains_key(owner))
+                let own: Vec<_> = references(&owners[number])
+                    .into_iter()
+                    .filter(|one| one.owner == 8 || created.contains_key(&one.owner))
                     .collect();
-                created.insert(number, own.iter().map(|(owner, _)| *owner).collect());
-                world.objects.insert(
-                    number,
-                    Object {
-                        owners: own,
-                        foreground: false,
-                        deleting: false,
-                    },
-                );
+                created.insert(number, own.clone());
+                world.objects.insert(number, Object::new(own));
                 world.publish(number);
             }
             GraphStep::Delete(number, policy) => {
@@ -290,27 +411,16 @@ fn collect(owners: &[BTreeMap<usize, bool>], steps: Vec<GraphStep>) {
     assert_eq!(left, survivors(&created, &deleted));
 }
 
-fn collect_circle(owners: &[BTreeMap<usize, bool>], policy: Policy, first: usize) {
+fn collect_circle(owners: &[Owners], policy: Policy, first: usize) {
     let mut world = World::default();
     let mut created = BTreeMap::new();
     for (number, owners) in owners.iter().enumerate() {
-        let own: Vec<_> = owners
-            .iter()
-            .map(|(owner, blocks)| (*owner, *blocks))
-            .filter(|(owner, _)| *owner != number)
+        let own: Vec<_> = references(owners)
+            .into_iter()
+            .filter(|reference| reference.owner != number)
             .collect();
-        created.insert(
-            number,
-            own.iter().map(|(owner, _)| *owner).collect::<Vec<_>>(),
-        );
-        world.objects.insert(
-            number,
-            Object {
-                owners: own,
-                foreground: false,
-                deleting: false,
-            },
-        );
+        created.insert(number, own.clone());
+        world.objects.insert(number, Object::new(own));
     }
     for number in 0..4 {
         world.publish(number);
@@ -331,6 +441,11 @@ proptest! {
         steps in proptest::collection::vec(step(), 0..60),
     ) {
         collect(&owners, steps);
+    }
+
+    #[test]
+    fn dependents_of_an_orphaning_owner_stay(owners in owners(4, 4), first in 0..4_usize) {
+        orphan(&owners, first);
     }
 
     #[test]
