@@ -18,6 +18,7 @@ use std::time::Duration;
 use events::{EventRecorder, EventType};
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::PostParams;
 
 use crate::claimprotection::claims_of;
@@ -29,6 +30,7 @@ use crate::meta::{ObjectKey, delete_params, uid};
 use crate::nodes;
 use crate::pods::{condition, is_active, name, namespace, node_name};
 use crate::queue::{Requeue, WorkQueue};
+use crate::volumebinder::choices;
 pub(crate) use cache::may_fit_more;
 use cache::{PodInfo, SchedulerCache};
 use preempt::Preemption;
@@ -54,6 +56,7 @@ struct Scheduler {
     budgets: Arc<Cache<PodDisruptionBudget>>,
     claims: Arc<Cache<PersistentVolumeClaim>>,
     volumes: Arc<Cache<PersistentVolume>>,
+    classes: Arc<Cache<StorageClass>>,
     shared: Arc<SchedulerState>,
     queue: WorkQueue<ObjectKey>,
     recorder: EventRecorder,
@@ -112,12 +115,14 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
     wake_by_nodes(informers, &queue, &shared);
     wake_by_pods(informers, &queue, &shared);
     wake_by_namespaces(informers, &queue, &shared);
+    wake_by_volumes(informers, &queue, &shared);
     let scheduler = Arc::new(Scheduler {
         context: context.clone(),
         pods: Arc::clone(&informers.pods.cache),
         budgets: Arc::clone(&informers.budgets.cache),
         claims: Arc::clone(&informers.claims.cache),
         volumes: Arc::clone(&informers.volumes.cache),
+        classes: Arc::clone(&informers.storage_classes.cache),
         shared,
         queue: queue.clone(),
         recorder: context.recorder(SCHEDULER),
@@ -128,6 +133,7 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
         informers.budgets.cache.synced(),
         informers.claims.cache.synced(),
         informers.volumes.cache.synced(),
+        informers.storage_classes.cache.synced(),
         informers.namespaces.cache.synced(),
     ];
     context.run("scheduler", queue, WORKERS, synced, scheduler);
@@ -164,6 +170,24 @@ fn wake_by_namespaces(
                 .observe_namespace(name, change.new.as_deref());
             shared.try_constrained_again(&queue);
         }
+    });
+}
+
+/// A volume that comes or becomes free may be the one that a waiting pod needs.
+fn wake_by_volumes(
+    informers: &mut Informers,
+    queue: &WorkQueue<ObjectKey>,
+    shared: &Arc<SchedulerState>,
+) {
+    let (wake, state) = (queue.clone(), Arc::clone(shared));
+    informers.volumes.subscribe(move |_| {
+        state.cache().forget_messages();
+        state.try_again(&wake);
+    });
+    let (wake, state) = (queue.clone(), Arc::clone(shared));
+    informers.claims.subscribe(move |_| {
+        state.cache().forget_messages();
+        state.try_again(&wake);
     });
 }
 
@@ -269,6 +293,7 @@ impl Scheduler {
     fn decide(&self, key: &ObjectKey, pod: &Arc<Pod>) -> SchedulingDecision {
         let pod_info = PodInfo {
             volumes: self.bound_volumes(pod),
+            choices: self.volume_choices(pod),
             ..PodInfo::new(Arc::clone(pod))
         };
         let constrained = has_constraints(pod);
@@ -278,7 +303,8 @@ impl Scheduler {
             return SchedulingDecision::Nothing;
         }
         let nominated = cache.nominated.contains_key(uid(&pod.metadata));
-        if !nominated && let Some(message) = cache.unschedulable(pod).map(str::to_owned) {
+        let is_like_others = !nominated && !pod_info.depends_on_volumes();
+        if is_like_others && let Some(message) = cache.unschedulable(pod).map(str::to_owned) {
             self.shared.waiting().insert(key.clone(), constrained);
             return SchedulingDecision::Wait {
                 message,
@@ -299,7 +325,7 @@ impl Scheduler {
                     None => self.plan_preemption(&mut cache, pod_info, &diagnosis),
                 };
                 let message = select::render(&diagnosis, not_eligible);
-                if preemption.is_none() && !nominated {
+                if preemption.is_none() && is_like_others {
                     cache.remember_unschedulable(pod, &message);
                 }
                 SchedulingDecision::Wait {
@@ -318,6 +344,21 @@ impl Scheduler {
                 let volume = claim.spec.as_ref()?.volume_name.as_deref()?;
                 self.volumes.find("", volume)
             })
+            .collect()
+    }
+
+    /// For each claim of the pod that waits for its node, the volumes that it may get.
+    fn volume_choices(&self, pod: &Pod) -> Vec<Vec<Arc<PersistentVolume>>> {
+        let claims: Vec<_> = claims_of(pod)
+            .filter_map(|name| self.claims.find(namespace(pod), &name))
+            .collect();
+        if claims.is_empty() {
+            return Vec::new();
+        }
+        let (classes, volumes) = (self.classes.all(), self.volumes.all());
+        let claims = claims.iter();
+        claims
+            .filter_map(|claim| choices(claim, &classes, &volumes))
             .collect()
     }
 

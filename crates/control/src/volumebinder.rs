@@ -27,6 +27,7 @@ use crate::informers::Informers;
 use crate::meta::{ObjectKey, annotation, delete_params};
 use crate::pods::{is_finished, is_terminating, name, node_name};
 use crate::queue::{Requeue, WorkQueue};
+use matching::{Candidates, class_of_claim, matches};
 use plan::{
     BIND_COMPLETED, BOUND_BY_CONTROLLER, ClaimContext, ClaimStep, Consumer, Notice, Reclaim,
     VolumeStep, plan_claim, plan_volume,
@@ -105,6 +106,31 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
         informers.nodes.cache.synced(),
     ];
     context.run("volume binder", queue, WORKERS, synced, controller);
+}
+
+/// The volumes among which a claim that waits for its first consumer will choose; the consumer
+/// needs a node that reaches one of them. None for other claims, which say nothing about nodes.
+pub(crate) fn choices(
+    claim: &PersistentVolumeClaim,
+    classes: &[Arc<StorageClass>],
+    volumes: &[Arc<PersistentVolume>],
+) -> Option<Vec<Arc<PersistentVolume>>> {
+    let spec = claim.spec.as_ref()?;
+    if spec
+        .volume_name
+        .as_ref()
+        .is_some_and(|name| !name.is_empty())
+    {
+        return None;
+    }
+    let name = class_of_claim(claim);
+    let class = classes
+        .iter()
+        .find(|class| class.metadata.name.as_deref() == Some(name))?;
+    // Other provisioners make the volume where it is needed.
+    let waits = class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer")
+        && class.provisioner == "kubernetes.io/no-provisioner";
+    waits.then(|| matches(claim, volumes, Candidates::All))
 }
 
 /// The claim that a volume refers to.

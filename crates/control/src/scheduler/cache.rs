@@ -21,6 +21,8 @@ pub(super) struct PodInfo {
     pub(super) requests: Amounts,
     /// The volumes that the pod's claims are bound to.
     pub(super) volumes: Vec<Arc<PersistentVolume>>,
+    /// For each claim that waits for the pod's node, the volumes among which it will choose.
+    pub(super) choices: Vec<Vec<Arc<PersistentVolume>>>,
 }
 
 impl PodInfo {
@@ -30,11 +32,17 @@ impl PodInfo {
             pod,
             requests,
             volumes: Vec::new(),
+            choices: Vec::new(),
         }
     }
 
     pub(super) fn priority(&self) -> i32 {
         priority(&self.pod)
+    }
+
+    /// True when its volumes decide about where the pod can go, so that no other pod is like it.
+    pub(super) fn depends_on_volumes(&self) -> bool {
+        !(self.volumes.is_empty() && self.choices.is_empty())
     }
 }
 
@@ -209,6 +217,11 @@ impl SchedulerCache {
         };
         pod_info.pod = Arc::clone(pod);
         true
+    }
+
+    /// Forgets the messages for pods that fit nowhere.
+    pub(super) fn forget_messages(&mut self) {
+        self.unschedulable.clear();
     }
 
     /// The message for a pod with the same spec, if the cache has not changed since.

@@ -107,7 +107,8 @@ fn check(
     reaches_volumes(node, pod_info)
 }
 
-/// Checks that the node may use the volumes that the pod's claims are bound to.
+/// Checks that the node may use the volumes that the pod's claims are bound to, and one of those
+/// that they may still choose.
 pub(super) fn reaches_volumes(node: &Node, pod_info: &PodInfo) -> Result<(), Unschedulable> {
     let reaches = |volume: &Arc<PersistentVolume>| {
         let spec = volume.spec.as_ref();
@@ -115,13 +116,23 @@ pub(super) fn reaches_volumes(node: &Node, pod_info: &PodInfo) -> Result<(), Uns
         let required = affinity.and_then(|affinity| affinity.required.as_ref());
         required.is_none_or(|required| nodes::matches(required, node))
     };
-    if pod_info.volumes.iter().all(reaches) {
-        return Ok(());
+    let refused = |reason: &str| {
+        Err(Unschedulable {
+            reasons: vec![reason.to_owned()],
+            resolvable: false,
+        })
+    };
+    if !pod_info.volumes.iter().all(reaches) {
+        return refused("node(s) didn't match PersistentVolume's node affinity");
     }
-    Err(Unschedulable {
-        reasons: vec!["node(s) didn't match PersistentVolume's node affinity".to_owned()],
-        resolvable: false,
-    })
+    if !pod_info
+        .choices
+        .iter()
+        .all(|choice| choice.iter().any(reaches))
+    {
+        return refused("node(s) didn't find available persistent volumes to bind");
+    }
+    Ok(())
 }
 
 /// Smaller is better.
@@ -461,6 +472,43 @@ pub(super) mod tests {
              ports. no new claims to deallocate, preemption: not eligible due to \
              preemptionPolicy=Never."
         );
+    }
+
+    #[test]
+    fn a_node_must_reach_the_volumes_of_the_pod() {
+        let volume = |host: &str| {
+            let term = json!({"matchExpressions": [{"key": "kubernetes.io/hostname",
+                "operator": "In", "values": [host]}]});
+            let affinity = json!({"required": {"nodeSelectorTerms": [term]}});
+            let volume = json!({"metadata": {"name": host}, "spec": {"nodeAffinity": affinity}});
+            Arc::new(serde_json::from_value::<PersistentVolume>(volume).expect("a volume"))
+        };
+        let nodes = || cache(&[node("a", json!({})), node("b", json!({}))]);
+        let pod = |volumes, choices| PodInfo {
+            volumes,
+            choices,
+            ..pod_info("p", "1m", json!({}))
+        };
+        let (a, b, c) = (volume("a"), volume("b"), volume("c"));
+        let affinity = "2 node(s) didn't match PersistentVolume's node affinity";
+        let choice = "2 node(s) didn't find available persistent volumes to bind";
+        let cases = [
+            (pod(vec![b.clone()], vec![]), Ok("b")),
+            (pod(vec![c.clone()], vec![]), Err(affinity)),
+            (pod(vec![], vec![vec![c.clone(), a]]), Ok("a")),
+            (pod(vec![], vec![vec![b, c.clone()], vec![c]]), Err(choice)),
+            (pod(vec![], vec![vec![]]), Err(choice)),
+        ];
+        for (pod, expected) in cases {
+            match (choose(&mut nodes(), &pod), expected) {
+                (Ok(found), Ok(at)) => assert_eq!(found, at),
+                (Err(diagnosis), Err(reason)) => {
+                    let text = render(&diagnosis, None);
+                    assert!(text.contains(reason), "{text}");
+                }
+                (found, expected) => panic!("{found:?} instead of {expected:?}"),
+            }
+        }
     }
 
     #[test]

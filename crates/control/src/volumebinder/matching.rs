@@ -127,13 +127,37 @@ pub(super) fn best_match(
     volumes: &[Arc<PersistentVolume>],
     candidates: Candidates<'_>,
 ) -> Option<Arc<PersistentVolume>> {
-    let spec = claim.spec.as_ref()?;
-    let selector = match spec.selector.as_ref() {
-        Some(selector) => Some(Selector::compile(Some(selector)).ok()?),
+    let rank = |volume: &PersistentVolume| {
+        let modes = access_modes(volume).len();
+        let reserved = is_bound_to(volume, claim);
+        (
+            modes,
+            !reserved,
+            capacity(volume),
+            volume.metadata.name.clone(),
+        )
+    };
+    let mut found = matches(claim, volumes, candidates);
+    found.sort_by_cached_key(|volume| rank(volume));
+    found.into_iter().next()
+}
+
+/// All volumes that suit a claim or are reserved for it.
+pub(super) fn matches(
+    claim: &PersistentVolumeClaim,
+    volumes: &[Arc<PersistentVolume>],
+    candidates: Candidates<'_>,
+) -> Vec<Arc<PersistentVolume>> {
+    let spec = claim.spec.as_ref();
+    let selector = match spec.and_then(|spec| spec.selector.as_ref()) {
+        Some(selector) => match Selector::compile(Some(selector)) {
+            Ok(selector) => Some(selector),
+            Err(_) => return Vec::new(),
+        },
         None => None,
     };
     let wanted = request(claim);
-    let usable = volumes.iter().filter(|volume| {
+    let is_usable = |volume: &PersistentVolume| {
         volume.metadata.deletion_timestamp.is_none()
             && offers_access(volume, claim)
             && modes_agree(volume, claim)
@@ -142,7 +166,7 @@ pub(super) fn best_match(
                 Candidates::Of(node) => reaches(node, volume),
                 Candidates::All | Candidates::Reserved => true,
             }
-    });
+    };
     let suits = |volume: &PersistentVolume| {
         let phase = volume
             .status
@@ -160,22 +184,11 @@ pub(super) fn best_match(
                 .is_none_or(|selector| selector.matches(volume.metadata.labels.as_ref()))
             && class_of_volume(volume) == class_of_claim(claim)
     };
-    let rank = |volume: &PersistentVolume| {
-        let reserved = is_bound_to(volume, claim);
-        (reserved || suits(volume)).then(|| {
-            let modes = access_modes(volume).len();
-            (
-                modes,
-                !reserved,
-                capacity(volume),
-                volume.metadata.name.clone(),
-            )
-        })
-    };
-    usable
-        .filter_map(|volume| Some((rank(volume)?, volume)))
-        .min_by(|(one, _), (other, _)| one.cmp(other))
-        .map(|(_, volume)| Arc::clone(volume))
+    let volumes = volumes.iter();
+    volumes
+        .filter(|volume| is_usable(volume) && (is_bound_to(volume, claim) || suits(volume)))
+        .cloned()
+        .collect()
 }
 
 /// Checks that a claim may be bound to the volume that it names.

@@ -200,3 +200,40 @@ async fn an_ephemeral_volume_gets_a_claim_that_goes_with_its_pod() {
     world.deleted(&format!("{PODS}/web"), Value::Null).await;
     world.until_gone(&claim).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_local_volume_decides_about_the_node_of_its_pod() {
+    let world = World::start(3).await;
+    let class = json!({"metadata": {"name": "local"},
+        "provisioner": "kubernetes.io/no-provisioner",
+        "volumeBindingMode": "WaitForFirstConsumer"});
+    world
+        .made("/apis/storage.k8s.io/v1/storageclasses", class)
+        .await;
+    world.made(CLAIMS, claim("data", json!("local"))).await;
+    let message = world
+        .until_event("default", "data", "WaitForFirstConsumer")
+        .await;
+    assert_eq!(
+        message,
+        "waiting for first consumer to be created before binding"
+    );
+    let mut user = pod("user");
+    user["spec"]["volumes"] =
+        json!([{"name": "d", "persistentVolumeClaim": {"claimName": "data"}}]);
+    world.made(PODS, user).await;
+    let message = world
+        .until_event("default", "user", "FailedScheduling")
+        .await;
+    let reason = "3 node(s) didn't find available persistent volumes to bind";
+    assert!(message.contains(reason), "{message}");
+    let mut local = volume("v", "10Gi", "Retain", "/data");
+    local["spec"]["storageClassName"] = json!("local");
+    let term = json!({"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In",
+        "values": ["node-2"]}]});
+    local["spec"]["nodeAffinity"] = json!({"required": {"nodeSelectorTerms": [term]}});
+    world.made(VOLUMES, local).await;
+    let user = world.until(&format!("{PODS}/user"), phase("Running")).await;
+    assert_eq!(user["spec"]["nodeName"], "node-2");
+    world.until(&format!("{CLAIMS}/data"), phase("Bound")).await;
+}
