@@ -117,11 +117,7 @@ fn every_common_kind_is_listed_and_described() {
         ("rolebindings", "ROLE", "User  u"),
         ("resourcequotas", "REQUEST", "Resource"),
         ("limitranges", "CREATED AT", "Container   cpu"),
-        (
-            "persistentvolumeclaims",
-            "STORAGECLASS",
-            "Status:        Pending",
-        ),
+        ("persistentvolumeclaims", "STORAGECLASS", "StorageClass:"),
         ("persistentvolumes", "RECLAIM POLICY", "Source:"),
         (
             "storageclasses",
