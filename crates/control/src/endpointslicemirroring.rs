@@ -388,7 +388,10 @@ mod tests {
 
     #[test]
     fn slices_are_kept_changed_and_used_again() {
-        let subset = |ip: &str, port: i32| json!([{"addresses": [{"ip": ip}], "ports": [{"port": port, "protocol": "TCP"}]}]);
+        let subset = |ip: &str, port: i32| {
+            let ports = json!([{"port": port, "protocol": "TCP"}]);
+            json!([{"addresses": [{"ip": ip}], "ports": ports}])
+        };
         let first = planned(&endpoints(subset("10.0.0.1", 80)), &[])
             .create
             .remove(0);

@@ -18,7 +18,6 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use crate::context::ControllerContext;
 use crate::informer::Informer;
 use crate::partialpod::PartialPod;
-use crate::volumebinder::claim_index;
 
 /// All informers. Controllers subscribe and take their caches, and then the informers are started.
 pub(crate) struct Informers {
@@ -87,7 +86,7 @@ impl Informers {
             slices: Informer::new().indexed_by(service_of_slice),
             endpoints: Informer::new(),
             claims: Informer::new(),
-            volumes: Informer::new().indexed_by(claim_index),
+            volumes: Informer::new().indexed_by(claim_of_volume),
             storage_classes: Informer::new(),
             token_secrets: Informer::new()
                 .with_field_selector("type=kubernetes.io/service-account-token"),
@@ -134,6 +133,14 @@ fn node_of(pod: &Pod) -> Option<String> {
         .node_name
         .clone()
         .filter(|name| !name.is_empty())
+}
+
+/// The claim that a volume refers to, as `namespace/name`.
+fn claim_of_volume(volume: &PersistentVolume) -> Option<String> {
+    let reference = volume.spec.as_ref()?.claim_ref.as_ref()?;
+    let namespace = reference.namespace.as_deref().unwrap_or_default();
+    let name = reference.name.as_deref().unwrap_or_default();
+    Some(format!("{namespace}/{name}"))
 }
 
 /// The service that a slice belongs to, as `namespace/name`.

@@ -1,9 +1,9 @@
 //! Binds claims to volumes that exist, and carries out the reclaim policy of volumes whose claim is
 //! gone. Nothing is provisioned: an event on the claim says what it waits for.
 //!
-//! The volume is written first, then the claim (`bind`). Whoever reads one half of a binding
-//! finishes the other, so a write that fails is made up for at the next reconciliation. Every write
-//! names the version that was read, so that two claims never take one volume.
+//! The volume is written first, then the claim (`bind`). A reconciliation that reads one half of a
+//! binding finishes the other, so a write that fails is made up for later. Every write names the
+//! version that was read, so that two claims never take one volume.
 //!
 //! `plan.rs` decides, `matching.rs` says which volume suits a claim.
 
@@ -27,7 +27,7 @@ use crate::informers::Informers;
 use crate::meta::{ObjectKey, annotation, delete_params};
 use crate::pods::{is_finished, is_terminating, name, node_name};
 use crate::queue::{Requeue, WorkQueue};
-use matching::{Candidates, class_of_claim, matches};
+use matching::{VolumeCandidates, class_of_claim, matches};
 use plan::{
     BIND_COMPLETED, BOUND_BY_CONTROLLER, ClaimContext, ClaimStep, Consumer, Notice, Reclaim,
     VolumeStep, plan_claim, plan_volume,
@@ -130,7 +130,7 @@ pub(crate) fn choices(
     // Other provisioners make the volume where it is needed.
     let waits = class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer")
         && class.provisioner == "kubernetes.io/no-provisioner";
-    waits.then(|| matches(claim, volumes, Candidates::All))
+    waits.then(|| matches(claim, volumes, VolumeCandidates::All))
 }
 
 /// The claim that a volume refers to.
@@ -140,11 +140,6 @@ fn claim_of(volume: &PersistentVolume) -> Option<ObjectKey> {
         reference.namespace.clone().unwrap_or_default(),
         reference.name.clone().unwrap_or_default(),
     ))
-}
-
-/// The value of the index of volumes: the claim that a volume refers to, as `namespace/name`.
-pub(crate) fn claim_index(volume: &PersistentVolume) -> Option<String> {
-    claim_of(volume).map(|claim| claim.to_string())
 }
 
 fn is_free(volume: &PersistentVolume) -> bool {
@@ -189,7 +184,7 @@ impl Controller {
         match plan_claim(claim, &context) {
             ClaimStep::Pending(notice) => {
                 self.set_claim_status(claim, "Pending", None).await?;
-                self.tell(claim, notice.as_ref());
+                self.report(claim, notice.as_ref());
             }
             ClaimStep::SetClass(class) => {
                 let patch = json!({"spec": {"storageClassName": class}});
@@ -207,13 +202,13 @@ impl Controller {
                     let patch = json!({"metadata": {"annotations": annotations}});
                     self.patch_claim(claim, patch).await?;
                 }
-                self.tell(claim, Some(&notice));
+                self.report(claim, Some(&notice));
             }
             ClaimStep::Bind(volume) => self.bind(claim, &volume).await?,
             ClaimStep::Lost(notice) => {
                 if phase_of_claim(claim) != "Lost" {
                     self.set_claim_status(claim, "Lost", None).await?;
-                    self.tell(claim, Some(&notice));
+                    self.report(claim, Some(&notice));
                 }
             }
         }
@@ -235,7 +230,7 @@ impl Controller {
         }
     }
 
-    fn tell(&self, claim: &PersistentVolumeClaim, notice: Option<&Notice>) {
+    fn report(&self, claim: &PersistentVolumeClaim, notice: Option<&Notice>) {
         if let Some(notice) = notice {
             self.events.event(
                 claim,
@@ -307,7 +302,7 @@ impl Controller {
                     notice.message.as_str(),
                 );
                 if let Some(claim) = &claim {
-                    self.tell(claim, Some(&notice));
+                    self.report(claim, Some(&notice));
                 }
             }
             VolumeStep::Unbind => self.unbind(volume).await?,

@@ -11,12 +11,10 @@ use store::Txn;
 
 use crate::request::{Refusal, User, WriteOptions};
 use crate::target::Target;
-use crate::{Registry, object, service, tree};
+use crate::{Registry, managers, object, service, tree};
 
 /// The user name under which the server creates its own objects.
 const SYSTEM_USER: &str = "system:apiserver";
-/// The field manager of the server's own objects.
-pub(crate) const FIELD_MANAGER: &str = "exeunt";
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 /// The priority classes by name, value and description.
 const PRIORITY_CLASSES: &[(&str, i64, &str)] = &[
@@ -85,10 +83,10 @@ impl Registry {
             members.insert("apiVersion", target.resource.api_version().into());
         }
         let write = WriteOptions {
-            field_manager: FIELD_MANAGER.to_owned(),
+            field_manager: managers::SERVER.to_owned(),
             ..WriteOptions::default()
         };
-        let own = |object: &mut Tree| crate::managers::created(object, &target, &write);
+        let own = |object: &mut Tree| managers::created(object, &target, &write);
         // Validation would refuse the names that are reserved for the system.
         let mut draft = self.unchecked_draft(txn, &target, draft_object, own)?;
         if wanted.plural == "servicecidrs" {

@@ -11,7 +11,7 @@
 //! | layer | modules | knows |
 //! | --- | --- | --- |
 //! | door | `lib` | which verb or subresource goes where |
-//! | around requests | `bootstrap`, `publish`, `forget`, `components` | the system's own objects, upkeep |
+//! | around requests | `bootstrap`, `publish`, `forget`, `components` | the system's objects |
 //! | kinds with verbs of their own | `pod`, `token`, `scale` | one kind each |
 //! | verbs | `create`, `update`, `patch`, `delete`, `read`, `list`, `watch` | any object |
 //! | surroundings | `admission`, `definition`, `service`, `namespace` | one object's demands |

@@ -11,6 +11,8 @@ use crate::request::WriteOptions;
 use crate::target::Target;
 use crate::tree;
 
+/// The field manager of the server's own objects.
+pub(crate) const SERVER: &str = "exeunt";
 /// The field manager of a client that gives none.
 const NAMELESS: &str = "unknown";
 const MANAGED_FIELDS: [&str; 2] = ["metadata", "managedFields"];

@@ -15,7 +15,6 @@ use kinds::Tree;
 use kinds::tree::json;
 use store::{Revision, Txn};
 
-use crate::bootstrap::FIELD_MANAGER;
 use crate::request::{Refusal, WriteOptions};
 use crate::target::Target;
 use crate::{Registry, managers, object, record, service, tree};
@@ -25,7 +24,8 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// The number of pauses after which the addresses of services are compared with their objects.
 /// Upstream: every three minutes.
 const REPAIR_ROUNDS: u32 = 18;
-/// How long a server counts after it has renewed its lease. Upstream: `DefaultEndpointReconcilerTTL`.
+/// How long a server counts after it has renewed its lease. Upstream:
+/// `DefaultEndpointReconcilerTTL`.
 const LIFETIME: SignedDuration = SignedDuration::from_secs(15);
 /// When a lease may be removed. Upstream: `IdentityLeaseDurationSeconds`.
 const LEASE_SECONDS: i64 = 3600;
@@ -252,7 +252,7 @@ impl Registry {
             return;
         }
         let author = WriteOptions {
-            field_manager: FIELD_MANAGER.to_owned(),
+            field_manager: managers::SERVER.to_owned(),
             ..WriteOptions::default()
         };
         if let Some(before) = &before {

@@ -481,6 +481,12 @@ mod tests {
         );
     }
 
+    fn with_name(mut reference: serde_json::Value, name: &str, uid: &str) -> serde_json::Value {
+        reference["name"] = json!(name);
+        reference["uid"] = json!(uid);
+        reference
+    }
+
     #[test]
     fn an_owner_counts_only_under_its_kind_namespace_name_and_uid() {
         let cluster_wide = Arc::new(DeletableResource {
@@ -489,7 +495,10 @@ mod tests {
             supports_delete_collection: true,
         });
         // (case, dependent is namespaced, its namespace, reference, asks the server, event)
-        let pod = |version: &str, kind: &str, name: &str, uid: &str| json!({"apiVersion": version, "kind": kind, "name": name, "uid": uid});
+        let pod = |version: &str, kind: &str, name: &str, uid: &str| {
+            let core = json!({"apiVersion": version, "kind": kind});
+            with_name(core, name, uid)
+        };
         let cases = [
             ("right", true, "n", pod("v1", "Pod", "a", "a"), false, false),
             ("node", true, "n", pod("v1", "Node", "b", "b"), false, false),

@@ -117,20 +117,18 @@ pub(super) struct SchedulerCache {
     pub(super) next: String,
     /// The counted pods that keep others away by anti-affinity.
     loners: HashSet<String>,
-    namespaces: HashMap<String, LabelMap>,
+    namespaces: HashMap<String, BTreeMap<String, String>>,
     /// The messages for pods that fit nowhere, by what scheduling depends on. They hold until the
     /// cache changes. So of thousands of equal waiting pods only one is tried on every node.
     unschedulable: Vec<(SchedulingKey, String)>,
 }
-
-type LabelMap = BTreeMap<String, String>;
 
 /// What scheduling depends on. It is equal for pods of one controller.
 #[derive(Debug, PartialEq)]
 struct SchedulingKey {
     spec: PodSpec,
     /// Namespace and labels, where affinity or topology spread look at them.
-    identity: Option<(String, Option<LabelMap>)>,
+    identity: Option<(String, Option<BTreeMap<String, String>>)>,
 }
 
 /// How many different specs are remembered.
@@ -262,7 +260,7 @@ impl SchedulerCache {
         }
     }
 
-    pub(super) fn labels_of(&self, namespace: &str) -> Option<LabelMap> {
+    pub(super) fn labels_of(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
         self.namespaces.get(namespace).cloned()
     }
 

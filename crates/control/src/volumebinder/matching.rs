@@ -111,7 +111,7 @@ fn reaches(node: &Node, volume: &PersistentVolume) -> bool {
 
 /// Where a claim may get its volume from.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Candidates<'a> {
+pub(super) enum VolumeCandidates<'a> {
     /// From all volumes.
     All,
     /// Only from volumes that are reserved for it: its class waits for the first consumer.
@@ -125,7 +125,7 @@ pub(super) enum Candidates<'a> {
 pub(super) fn best_match(
     claim: &PersistentVolumeClaim,
     volumes: &[Arc<PersistentVolume>],
-    candidates: Candidates<'_>,
+    candidates: VolumeCandidates<'_>,
 ) -> Option<Arc<PersistentVolume>> {
     let rank = |volume: &PersistentVolume| {
         let modes = access_modes(volume).len();
@@ -146,7 +146,7 @@ pub(super) fn best_match(
 pub(super) fn matches(
     claim: &PersistentVolumeClaim,
     volumes: &[Arc<PersistentVolume>],
-    candidates: Candidates<'_>,
+    candidates: VolumeCandidates<'_>,
 ) -> Vec<Arc<PersistentVolume>> {
     let spec = claim.spec.as_ref();
     let selector = match spec.and_then(|spec| spec.selector.as_ref()) {
@@ -163,8 +163,8 @@ pub(super) fn matches(
             && modes_agree(volume, claim)
             && capacity(volume) >= wanted
             && match candidates {
-                Candidates::Of(node) => reaches(node, volume),
-                Candidates::All | Candidates::Reserved => true,
+                VolumeCandidates::Of(node) => reaches(node, volume),
+                VolumeCandidates::All | VolumeCandidates::Reserved => true,
             }
     };
     let suits = |volume: &PersistentVolume| {
@@ -177,7 +177,7 @@ pub(super) fn matches(
             .as_ref()
             .is_some_and(|spec| spec.claim_ref.is_none());
         is_free
-            && !matches!(candidates, Candidates::Reserved)
+            && !matches!(candidates, VolumeCandidates::Reserved)
             && phase == Some("Available")
             && selector
                 .as_ref()

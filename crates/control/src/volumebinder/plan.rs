@@ -10,7 +10,8 @@ use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
 
 use super::matching::{
-    Candidates, best_match, check, class_of_claim, is_bound_to, leaves_class_open, modes_agree,
+    VolumeCandidates, best_match, check, class_of_claim, is_bound_to, leaves_class_open,
+    modes_agree,
 };
 use crate::meta::annotation;
 
@@ -159,9 +160,9 @@ fn plan_unbound(claim: &PersistentVolumeClaim, context: &ClaimContext<'_>) -> Cl
         .is_some_and(|class| class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer"));
     let selected = annotation(&claim.metadata, SELECTED_NODE).is_some();
     let candidates = match &context.consumer {
-        _ if !waits => Candidates::All,
-        Consumer::Scheduled(node) => Candidates::Of(node),
-        Consumer::None | Consumer::Unscheduled(_) => Candidates::Reserved,
+        _ if !waits => VolumeCandidates::All,
+        Consumer::Scheduled(node) => VolumeCandidates::Of(node),
+        Consumer::None | Consumer::Unscheduled(_) => VolumeCandidates::Reserved,
     };
     if let Some(volume) = best_match(claim, context.volumes, candidates) {
         return ClaimStep::Bind(volume);

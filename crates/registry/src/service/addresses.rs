@@ -245,7 +245,7 @@ fn take(registry: &Registry, txn: &mut Txn, target: &Target, address: &str, serv
             "name": service}},
     });
     let write = WriteOptions {
-        field_manager: crate::bootstrap::FIELD_MANAGER.to_owned(),
+        field_manager: managers::SERVER.to_owned(),
         ..WriteOptions::default()
     };
     managers::created(&mut object, &place, &write);

@@ -13,7 +13,7 @@ use crate::tree::{at, text};
 
 /// Validates structure and metadata only.
 struct Generic {
-    names: NameRule,
+    names: NameForm,
     generation: bool,
     create_on_update: bool,
     unconditional: bool,
@@ -22,7 +22,7 @@ struct Generic {
 
 /// What the names of a kind must be.
 #[derive(Clone, Copy)]
-enum NameRule {
+enum NameForm {
     /// DNS subdomains.
     Subdomain,
     /// Valid path segments.
@@ -32,7 +32,7 @@ enum NameRule {
 }
 
 const PLAIN: Generic = Generic {
-    names: NameRule::Subdomain,
+    names: NameForm::Subdomain,
     generation: false,
     create_on_update: false,
     unconditional: true,
@@ -44,7 +44,7 @@ static COUNTED: Generic = Generic {
     ..PLAIN
 };
 static DRIVERS: Generic = Generic {
-    names: NameRule::Driver,
+    names: NameForm::Driver,
     unconditional: false,
     ..PLAIN
 };
@@ -59,7 +59,7 @@ static RETURNING: Generic = Generic {
     ..PLAIN
 };
 static ROLES: Generic = Generic {
-    names: NameRule::Segment,
+    names: NameForm::Segment,
     create_on_update: true,
     ..PLAIN
 };
@@ -80,16 +80,16 @@ pub(crate) fn of(group: &str, plural: &str) -> &'static dyn Strategy {
 impl Strategy for Generic {
     fn name_faults(&self, name: &str) -> Vec<String> {
         match self.names {
-            NameRule::Subdomain => names::dns_subdomain(name),
-            NameRule::Segment => names::path_segment(name),
+            NameForm::Subdomain => names::dns_subdomain(name),
+            NameForm::Segment => names::path_segment(name),
             // Reported by `validate_create`, under another field.
-            NameRule::Driver => Vec::new(),
+            NameForm::Driver => Vec::new(),
         }
     }
 
     fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
         let mut out = FieldErrors::default();
-        if matches!(self.names, NameRule::Driver) {
+        if matches!(self.names, NameForm::Driver) {
             driver_name(text(object, &["metadata", "name"]), &mut out);
         }
         out

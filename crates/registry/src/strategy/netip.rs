@@ -58,7 +58,7 @@ fn parse_v4(text: &str) -> Result<Ipv4Addr, String> {
     Ok(Ipv4Addr::from(octets))
 }
 
-/// Returns the text for an address with colons that is not one of IPv6.
+/// Returns the text for an invalid address with colons.
 fn v6_fault(text: &str) -> String {
     let is_digit = |c: char| c.is_ascii_hexdigit();
     let mut rest = text;

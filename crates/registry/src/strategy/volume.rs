@@ -147,7 +147,10 @@ mod tests {
 
     #[test]
     fn a_change_of_phase_is_dated() {
-        let volume = |phase: &str, since: Tree| json!({"status": {"phase": phase, "lastPhaseTransitionTime": since}});
+        let volume = |phase: &str, since: Tree| {
+            let status = json!({"phase": phase, "lastPhaseTransitionTime": since});
+            json!({"status": status})
+        };
         let (then, own) = ("2026-01-01T00:00:00Z", "2025-01-01T00:00:00Z");
         let now = "1970-01-01T00:00:00Z";
         let cases = [

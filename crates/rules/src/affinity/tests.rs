@@ -1,3 +1,5 @@
+//! Affinity, anti-affinity and topology spread over small clusters.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -72,7 +72,10 @@ async fn the_rules_of_an_aggregated_role_are_the_union_of_others() {
     let world = World::start(0).await;
     let rule =
         |resource: &str| json!({"verbs": ["get"], "apiGroups": [""], "resources": [resource]});
-    let role = |name: &str, label: &str, rules: Value| json!({"metadata": {"name": name, "labels": {label: "true"}}, "rules": rules});
+    let role = |name: &str, label: &str, rules: Value| {
+        let metadata = json!({"name": name, "labels": {label: "true"}});
+        json!({"metadata": metadata, "rules": rules})
+    };
     let sum = |name: &str, label: &str, of: &str| {
         json!({"metadata": {"name": name, "labels": {label: "true"}},
             "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {of: "true"}}]},

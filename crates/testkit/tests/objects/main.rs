@@ -4,6 +4,7 @@
 mod accounts;
 mod finalizers;
 mod garbage;
+mod scheduling;
 mod services;
 mod volumes;
 

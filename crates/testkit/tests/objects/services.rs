@@ -181,7 +181,10 @@ async fn endpoints_that_users_write_are_mirrored() {
     assert_eq!(slice["ports"][0]["port"], 5432);
 
     // A label ends it; without the label it begins again.
-    let skip = |value: Value| json!({"metadata": {"labels": {"endpointslice.kubernetes.io/skip-mirror": value}}});
+    let skip = |value: Value| {
+        let labels = json!({"endpointslice.kubernetes.io/skip-mirror": value});
+        json!({"metadata": {"labels": labels}})
+    };
     world
         .changed(&format!("{ENDPOINTS}/db"), skip(json!("true")))
         .await;

@@ -83,6 +83,15 @@ fn number(uid: &str) -> usize {
 }
 
 fn node(number: usize, object: &Object) -> GraphNode {
+    let kind = Arc::new(DeletableResource {
+        resource: ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&()),
+        namespaced: true,
+        supports_delete_collection: true,
+    });
+    GraphNode::new(&kind, &metadata(number, object))
+}
+
+fn metadata(number: usize, object: &Object) -> ObjectMeta {
     let owners: Vec<_> = object
         .owners
         .iter()
@@ -116,12 +125,7 @@ fn node(number: usize, object: &Object) -> GraphNode {
             "finalizers": finalizers,
         "deletionTimestamp": object.deleting.then_some("2026-01-01T00:00:00Z"),
     });
-    let kind = Arc::new(DeletableResource {
-        resource: ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&()),
-        namespaced: true,
-        supports_delete_collection: true,
-    });
-    GraphNode::new(&kind, &serde_json::from_value(meta).expect("metadata"))
+    serde_json::from_value(meta).expect("metadata")
 }
 
 impl World {
@@ -174,10 +178,8 @@ impl World {
             .map(|(place, owner)| (place, self.look_up(&owner)))
             .collect();
         let own = number(key);
-        let is_current = self.objects.get(&own).is_some_and(|object| {
-            let owners = object.owners.iter().map(|reference| uid(reference.owner));
-            owners.eq(node.owners.iter().map(|owner| owner.uid.clone()))
-        });
+        let live = self.objects.get(&own);
+        let is_current = live.is_some_and(|live| node.has_same_owners(&metadata(own, live)));
         match self.graph.plan(&node, &looked_up) {
             GarbageAction::Nothing => {}
             GarbageAction::Delete(_) | GarbageAction::UnblockAndDelete if !is_current => {}

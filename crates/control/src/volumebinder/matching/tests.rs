@@ -1,3 +1,5 @@
+//! Which volumes suit which claims, as tables.
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -36,7 +38,7 @@ fn merge(into: &mut Value, changes: Value) {
 }
 
 fn found(claim: &PersistentVolumeClaim, volumes: &[Arc<PersistentVolume>]) -> Option<String> {
-    best_match(claim, volumes, Candidates::All).and_then(|found| found.metadata.name.clone())
+    best_match(claim, volumes, VolumeCandidates::All).and_then(|found| found.metadata.name.clone())
 }
 
 #[test]
@@ -158,8 +160,8 @@ fn a_claim_that_waits_for_its_consumer_takes_what_the_node_reaches() {
     let node: Node =
         serde_json::from_value(json!({"metadata": {"labels": {"host": "b"}}})).expect("a node");
     let claim = claim(json!({}));
-    assert!(best_match(&claim, &volumes, Candidates::Reserved).is_none());
-    let found = best_match(&claim, &volumes, Candidates::Of(&node));
+    assert!(best_match(&claim, &volumes, VolumeCandidates::Reserved).is_none());
+    let found = best_match(&claim, &volumes, VolumeCandidates::Of(&node));
     assert_eq!(
         found
             .and_then(|found| found.metadata.name.clone())

@@ -1,3 +1,5 @@
+//! What becomes of claims and volumes, as tables.
+
 use serde_json::{Value, json};
 
 use super::*;
