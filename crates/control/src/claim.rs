@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::context::ControllerContext;
 use crate::error::{ReconcileError, ignore_not_found};
-use crate::meta::{controlled_by, controller_of, uid};
+use crate::meta::{controlled_by, controller_of, uid, without_finalizer};
 use crate::selector::Selector;
 
 /// What a controller does with an object.
@@ -61,6 +61,25 @@ where
     K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
     K::DynamicType: Default,
 {
+    claim_with_finalizer(context, owner, selector, candidates, adoptable, None).await
+}
+
+/// Adopts and releases candidates. Adopted objects get the finalizer, and released ones lose it.
+/// Returns those that belong to the owner now.
+pub(crate) async fn claim_with_finalizer<O, K>(
+    context: &ControllerContext,
+    owner: &O,
+    selector: &Selector,
+    candidates: Vec<Arc<K>>,
+    adoptable: impl Fn(&K) -> bool,
+    finalizer: Option<&str>,
+) -> Result<Vec<Arc<K>>, ReconcileError>
+where
+    O: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    O::DynamicType: Default,
+    K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    K::DynamicType: Default,
+{
     let mut claimed = Vec::with_capacity(candidates.len());
     let mut may_adopt = false;
     for object in candidates {
@@ -74,7 +93,9 @@ where
                     .iter()
                     .flatten()
                     .filter(|other| other.uid != uid(owner.meta()));
-                set_owners(context, object.meta(), others.cloned().collect(), &*object).await?;
+                let finalizers = finalizer.map(|name| without_finalizer(object.meta(), name));
+                let owners = others.cloned().collect();
+                set_owners(context, owners, finalizers, &*object).await?;
             }
             Claim::Adopt => {
                 if !may_adopt {
@@ -83,7 +104,8 @@ where
                 }
                 let mut owners = object.meta().owner_references.clone().unwrap_or_default();
                 owners.push(controlled_by(owner));
-                if set_owners(context, object.meta(), owners, &*object).await? {
+                let finalizers = finalizer.map(|name| with_finalizer(object.meta(), name));
+                if set_owners(context, owners, finalizers, &*object).await? {
                     claimed.push(object);
                 }
             }
@@ -113,25 +135,37 @@ where
     Ok(())
 }
 
-/// Writes the owner references of an object. Returns false when the object does not exist.
+/// The finalizers of the object and this one, as the value in a merge patch.
+fn with_finalizer(meta: &ObjectMeta, name: &str) -> serde_json::Value {
+    let known = meta.finalizers.iter().flatten().map(String::as_str);
+    let others = known.filter(|finalizer| *finalizer != name);
+    serde_json::json!(others.chain([name]).collect::<Vec<_>>())
+}
+
+/// Writes the owner references of an object, and its finalizers if given. Returns false when the
+/// object does not exist.
 async fn set_owners<K>(
     context: &ControllerContext,
-    meta: &ObjectMeta,
     owners: Vec<OwnerReference>,
-    _kind: &K,
+    finalizers: Option<serde_json::Value>,
+    object: &K,
 ) -> Result<bool, ReconcileError>
 where
     K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
     K::DynamicType: Default,
 {
+    let meta = object.meta();
     let owners = if owners.is_empty() {
         serde_json::Value::Null
     } else {
         serde_json::json!(owners)
     };
-    let patch = serde_json::json!({"metadata": {
+    let mut patch = serde_json::json!({"metadata": {
         "uid": meta.uid, "resourceVersion": meta.resource_version, "ownerReferences": owners,
     }});
+    if let Some(finalizers) = finalizers {
+        patch["metadata"]["finalizers"] = finalizers;
+    }
     let api = context.namespaced::<K>(meta.namespace.as_deref().unwrap_or_default());
     let name = meta.name.as_deref().unwrap_or_default();
     Ok(ignore_not_found(

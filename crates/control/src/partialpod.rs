@@ -116,6 +116,7 @@ struct PartialContainerState {
 #[serde(rename_all = "camelCase", default)]
 struct PartialTermination {
     exit_code: i32,
+    finished_at: Option<Time>,
 }
 
 /// Decodes `null` as the default value, as the API does everywhere.
@@ -235,6 +236,7 @@ impl From<PartialContainerStatus> for ContainerStatus {
     fn from(status: PartialContainerStatus) -> Self {
         let ended = |ended: PartialTermination| ContainerStateTerminated {
             exit_code: ended.exit_code,
+            finished_at: ended.finished_at,
             ..ContainerStateTerminated::default()
         };
         let state = |state: PartialContainerState| ContainerState {

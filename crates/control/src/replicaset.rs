@@ -32,6 +32,7 @@ use crate::pods::{is_active, is_finished, is_terminating};
 use crate::queue::{Requeue, WorkQueue};
 use crate::selector::Selector;
 use plan::{ReplicaAction, ReplicaCounts};
+pub(crate) use rank::victims;
 
 const WORKERS: usize = 16;
 

@@ -1,391 +1,346 @@
-//! Decides what a job does next, once its terminated pods have been counted. Pure.
+//! Decides what a job does next. Pure.
+//!
+//! The order is upstream's: which pods have ended, whether the job ends with them, which pods are
+//! created or deleted, and what is counted. [`conclude`] says what follows once the counted pods
+//! are released.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use events::EventType;
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus};
-use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, Pod};
+use k8s_openapi::api::batch::v1::{Job, JobStatus};
+use k8s_openapi::api::core::v1::Pod;
 
 use super::JobEvent;
-use super::index::{self, INDEX};
-use crate::meta::{after_seconds, controlled_by, has_finalizer, on_wire};
-use crate::podcontrol::{BURST, from_template};
-use crate::pods::{is_active, is_finished, is_ready, is_terminating};
+use super::backoff::{PodBackoff, pause_of_index};
+use super::condition::{Outcome, set};
+use super::count::{all_settled, count, settle};
+use super::failure::{FailureAction, carried_failures, has_failed, replaces_ended};
+use super::index;
+use super::pod::{make, make_indexed};
+use super::state::{JobState, Memory, to_i32};
+use super::success;
+use crate::meta::{after_seconds, on_wire, uid};
+use crate::podcontrol::BURST;
+use crate::pods::{is_ready, phase};
+use crate::replicaset::victims;
 
-/// The finalizer of pods that have not been counted.
-pub(super) const TRACKING: &str = "batch.kubernetes.io/job-tracking";
-pub(super) const FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
-/// The pause after the first failure, and the longest pause.
-const FIRST_PAUSE_SECONDS: i64 = 10;
-const LONGEST_PAUSE_SECONDS: i64 = 600;
-
-/// Failures since the last success.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct PodBackoff {
-    in_a_row: u32,
-    last: Option<Timestamp>,
-}
-
-impl PodBackoff {
-    pub(super) fn record(&mut self, succeeded: usize, failed: usize, now: Timestamp) {
-        if succeeded > 0 {
-            *self = Self::default();
-        }
-        if failed > 0 {
-            self.in_a_row = self
-                .in_a_row
-                .saturating_add(u32::try_from(failed).unwrap_or(u32::MAX));
-            self.last = Some(now);
-        }
-    }
-
-    /// No pod is created before this time.
-    fn pause_until(&self) -> Option<Timestamp> {
-        let doublings = self.in_a_row.checked_sub(1)?.min(16);
-        Some(after_seconds(
-            self.last?,
-            (FIRST_PAUSE_SECONDS << doublings).min(LONGEST_PAUSE_SECONDS),
-        ))
-    }
-}
-
-pub(super) fn is_tracked(pod: &Pod) -> bool {
-    has_finalizer(&pod.metadata, TRACKING)
-}
-
-pub(super) fn has(job: &Job, ty: &str) -> bool {
-    let conditions = job
-        .status
-        .as_ref()
-        .and_then(|status| status.conditions.as_ref());
-    conditions
-        .into_iter()
-        .flatten()
-        .any(|condition| condition.type_ == ty && condition.status == "True")
-}
-
-/// True when the job has completed or failed.
-pub(super) fn is_over(job: &Job) -> bool {
-    has(job, "Complete") || has(job, "Failed")
-}
-
-/// When a finished job is to be deleted; none when it is kept.
-pub(super) fn expires(job: &Job) -> Option<Timestamp> {
-    let seconds = job.spec.as_ref()?.ttl_seconds_after_finished?;
-    let conditions = job.status.as_ref()?.conditions.as_ref()?;
-    let ended = conditions.iter().find(|condition| {
-        matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True"
-    })?;
-    Some(after_seconds(
-        ended.last_transition_time.as_ref()?.0,
-        i64::from(seconds),
-    ))
-}
-
-pub(super) fn is_indexed(spec: &JobSpec) -> bool {
-    spec.completion_mode.as_deref() == Some("Indexed")
-}
-
-/// True when a terminating pod is replaced only after it has ended.
-pub(super) fn replaces_ended(spec: &JobSpec) -> bool {
-    spec.pod_replacement_policy.as_deref() == Some("Failed")
-        || (spec.pod_replacement_policy.is_none() && spec.pod_failure_policy.is_some())
-}
-
-/// What to do now.
-#[derive(Debug)]
+/// What to do now, in the order of the fields.
+#[derive(Debug, Default)]
 pub(super) struct JobPlan {
+    /// Pods that the end of the job stops. They are counted.
+    pub(super) stop: Vec<Arc<Pod>>,
+    /// Pods that are too many. They are released first, so that they do not count as failed.
+    pub(super) discard: Vec<Arc<Pod>>,
     pub(super) create: Vec<Pod>,
-    pub(super) delete: Vec<Arc<Pod>>,
-    /// None when the present status is right.
-    pub(super) status: Option<JobStatus>,
+    /// The status to write before pods are released; none when the present one is right.
+    pub(super) recorded: Option<JobStatus>,
+    /// Pods that lose their finalizer.
+    pub(super) release: Vec<Arc<Pod>>,
     pub(super) events: Vec<JobEvent>,
+    /// When to look again.
     pub(super) recheck: Option<Timestamp>,
+    /// False when nothing is discarded or created before the cache shows what was.
+    pub(super) may_act: bool,
+    /// The failures to remember.
+    pub(super) backoff: PodBackoff,
+    /// How the job ends when the released pods are counted; none while it goes on.
+    ending: Option<Outcome>,
+    /// The uids of pods that stay uncounted.
+    held: BTreeSet<String>,
 }
 
-struct JobState<'a> {
-    job: &'a Job,
-    spec: &'a JobSpec,
-    active: Vec<&'a Arc<Pod>>,
-    terminating: i32,
-    succeeded: i32,
-    failed: i32,
-    completed_indexes: BTreeSet<i32>,
-    failed_indexes: BTreeSet<i32>,
-    now: Timestamp,
-}
-
-/// Makes the plan, after all terminated pods have been counted.
-pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], failures: &PodBackoff, now: Timestamp) -> JobPlan {
-    let mut plan = JobPlan {
-        create: Vec::new(),
-        delete: Vec::new(),
-        status: None,
-        events: Vec::new(),
-        recheck: None,
-    };
+/// Makes the plan.
+pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], memory: &Memory<'_>, now: Timestamp) -> JobPlan {
+    let mut plan = JobPlan::default();
     let Some(spec) = &job.spec else { return plan };
     let old = job.status.clone().unwrap_or_default();
-    let view = JobState {
-        job,
-        spec,
-        active: pods.iter().filter(|pod| is_active(pod)).collect(),
-        terminating: to_i32(
-            pods.iter()
-                .filter(|pod| is_terminating(pod) && !is_finished(pod))
-                .count(),
-        ),
-        succeeded: old.succeeded.unwrap_or_default(),
-        failed: old.failed.unwrap_or_default(),
-        completed_indexes: index::parse(old.completed_indexes.as_deref().unwrap_or_default()),
-        failed_indexes: index::parse(old.failed_indexes.as_deref().unwrap_or_default()),
-        now,
-    };
     let mut new = old.clone();
-    let suspended = spec.suspend == Some(true);
-    if !suspended && new.start_time.is_none() {
+    // What an earlier reconciliation released and did not come to count.
+    let tracked: BTreeSet<&str> = pods
+        .iter()
+        .filter(|pod| memory.is_tracked(pod))
+        .map(|pod| uid(&pod.metadata))
+        .collect();
+    settle(&mut new, &tracked);
+    let state = JobState::new(job, spec, &new, pods, memory, now);
+    plan.backoff = memory.backoff.with(&state.new_succeeded, &state.new_failed);
+    if !state.is_suspended() && new.start_time.is_none() {
         new.start_time = Some(on_wire(now));
     }
-    if let Some((reason, message)) = failure(&view, &new) {
-        end(
-            &view,
-            &mut new,
-            ("FailureTarget", "Failed"),
-            reason,
-            &message,
-            &mut plan,
-        );
-    } else if has_succeeded(&view) {
-        end(
-            &view,
-            &mut new,
-            ("SuccessCriteriaMet", "Complete"),
-            "CompletionsReached",
-            "Reached expected number of succeeded pods",
-            &mut plan,
-        );
-    } else if suspended {
-        suspend(&view, &mut new, &mut plan);
+    let mut outcome = outcome(&state, &new, &mut plan);
+    if outcome.is_some() {
+        plan.stop = state.active.iter().map(|pod| Arc::clone(pod)).collect();
+        // Pods may exist that the cache does not show yet.
+        outcome = outcome.filter(|_| memory.is_current);
     } else {
-        resume(&mut new, now, &mut plan);
-        manage(&view, failures, &mut plan);
+        // The counts are those after the plan, so that the status does not waver while the cache
+        // lags behind.
+        if job.metadata.deletion_timestamp.is_none() {
+            plan.may_act = memory.is_current;
+            manage(&state, &mut plan);
+        }
+        if is_complete(&state, &plan) {
+            let message = "Reached expected number of succeeded pods";
+            outcome = Some(Outcome::success("CompletionsReached", message));
+        } else if plan.may_act {
+            suspend_or_resume(&state, &mut new, &mut plan);
+        }
     }
-    if let Some(seconds) = spec.active_deadline_seconds
-        && let Some(start) = &new.start_time
-        && !suspended
-    {
-        let deadline = after_seconds(start.0, seconds);
-        plan.recheck = Some(plan.recheck.map_or(deadline, |known| known.min(deadline)));
+    let terminating = write_counts(&state, &plan, &mut new);
+    let counted = count(&state, outcome.as_ref(), &mut new);
+    if let Some(outcome) = &outcome {
+        outcome.announce(&mut new, now);
     }
-    write_counts(&view, &mut new, &plan);
-    plan.status = (new != old).then_some(new);
+    plan.release = counted.release;
+    let released: BTreeSet<&str> = plan.release.iter().map(|pod| uid(&pod.metadata)).collect();
+    plan.held = tracked
+        .difference(&released)
+        .map(ToString::to_string)
+        .collect();
+    plan.ending = outcome.filter(|_| terminating == 0 && !counted.more);
+    plan.recorded = (new != old).then_some(new);
     plan
 }
 
-pub(super) fn to_i32(count: usize) -> i32 {
-    i32::try_from(count).unwrap_or(i32::MAX)
-}
-
-fn write_counts(view: &JobState<'_>, status: &mut JobStatus, plan: &JobPlan) {
-    let leaving = to_i32(plan.delete.len());
-    let active = to_i32(view.active.len()) - leaving + to_i32(plan.create.len());
-    status.active = Some(active).filter(|active| *active > 0);
-    let stays = |pod: &&&Arc<Pod>| !plan.delete.iter().any(|gone| Arc::ptr_eq(gone, pod));
-    status.ready = Some(to_i32(
-        view.active
-            .iter()
-            .filter(stays)
-            .filter(|pod| is_ready(pod))
-            .count(),
-    ));
-    status.terminating = Some(view.terminating);
-    status.uncounted_terminated_pods.get_or_insert_default();
-    if is_indexed(view.spec) {
-        status.completed_indexes.get_or_insert_default();
-        if view.spec.backoff_limit_per_index.is_some() {
-            status.failed_indexes.get_or_insert_default();
+impl JobPlan {
+    /// The status to write first. `acted` is false when pods could not be created.
+    pub(super) fn recorded(&self, acted: bool) -> Option<JobStatus> {
+        let mut status = self.recorded.clone()?;
+        if !acted {
+            let active = status.active.unwrap_or_default() - to_i32(self.create.len());
+            status.active = Some(active).filter(|active| *active > 0);
+            let active = status.active.unwrap_or_default();
+            status.ready = status.ready.map(|ready| ready.min(active));
         }
+        Some(status)
     }
 }
 
-/// Why the job can no longer complete; none while it can.
-fn failure(view: &JobState<'_>, status: &JobStatus) -> Option<(&'static str, String)> {
-    let reported = status
-        .conditions
-        .iter()
-        .flatten()
-        .find(|condition| condition.type_ == "FailureTarget" && condition.status == "True");
-    if let Some(reported) = reported {
-        let known = [
-            "PodFailurePolicy",
-            "BackoffLimitExceeded",
-            "DeadlineExceeded",
-            "FailedIndexes",
-            "MaxFailedIndexesExceeded",
-        ];
-        let reason = known
-            .into_iter()
-            .find(|known| reported.reason.as_deref() == Some(known))
-            .unwrap_or("Failed");
-        return Some((reason, reported.message.clone().unwrap_or_default()));
+/// The status after the pods of the plan were released; none when it stays as it is. `status` is the
+/// present one.
+pub(super) fn conclude(
+    job: &Job,
+    plan: &JobPlan,
+    status: &JobStatus,
+    now: Timestamp,
+) -> (Option<JobStatus>, Vec<JobEvent>) {
+    let mut new = status.clone();
+    let held = plan.held.iter().map(String::as_str).collect();
+    settle(&mut new, &held);
+    let mut events = Vec::new();
+    if let Some(outcome) = plan.ending.as_ref().filter(|_| all_settled(&new)) {
+        outcome.declare(&mut new, now);
+        events = ending_events(job, outcome, &new);
     }
-    let restarts: i32 = view.active.iter().map(|pod| restarts(pod)).sum();
-    let on_failure = view
-        .spec
-        .template
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.restart_policy.as_deref())
-        == Some("OnFailure");
-    let limit = view.spec.backoff_limit.unwrap_or(6);
-    if view.failed > limit || (on_failure && restarts > 0 && restarts >= limit.max(1)) {
-        return Some((
-            "BackoffLimitExceeded",
-            "Job has reached the specified backoff limit".to_owned(),
+    ((new != *status).then_some(new), events)
+}
+
+fn ending_events(job: &Job, outcome: &Outcome, status: &JobStatus) -> Vec<JobEvent> {
+    if outcome.failed {
+        return vec![(
+            EventType::Warning,
+            static_reason(&outcome.reason),
+            outcome.message.clone(),
+        )];
+    }
+    let mut events = Vec::new();
+    let wanted = job.spec.as_ref().and_then(|spec| spec.completions);
+    if wanted.is_some_and(|wanted| status.succeeded.unwrap_or_default() > wanted) {
+        let message = "Too many succeeded pods running after completion count reached";
+        events.push((
+            EventType::Warning,
+            "TooManySucceededPods",
+            message.to_owned(),
         ));
     }
-    let start = status.start_time.as_ref().map(|time| time.0);
-    if let (Some(seconds), Some(start)) = (view.spec.active_deadline_seconds, start)
-        && view.spec.suspend != Some(true)
-        && after_seconds(start, seconds) <= view.now
-    {
-        return Some((
-            "DeadlineExceeded",
-            "Job was active longer than specified deadline".to_owned(),
-        ));
+    events.push((EventType::Normal, "Completed", "Job completed".to_owned()));
+    events
+}
+
+/// The reasons of failed jobs. Another one can only come from a condition that somebody else wrote.
+fn static_reason(reason: &str) -> &'static str {
+    let known = [
+        "PodFailurePolicy",
+        "BackoffLimitExceeded",
+        "DeadlineExceeded",
+        "FailedIndexes",
+        "MaxFailedIndexesExceeded",
+    ];
+    let mut known = known.into_iter();
+    known.find(|known| *known == reason).unwrap_or("Failed")
+}
+
+/// How the job ends with the pods that it has; none while it goes on or may complete by number.
+fn outcome(state: &JobState<'_>, status: &JobStatus, plan: &mut JobPlan) -> Option<Outcome> {
+    if let Some(announced) = Outcome::announced(status) {
+        return Some(announced);
     }
-    let failed_indexes = to_i32(view.failed_indexes.len());
-    if view
-        .spec
-        .max_failed_indexes
-        .is_some_and(|most| failed_indexes > most)
-    {
-        return Some((
-            "MaxFailedIndexesExceeded",
-            "Job has exceeded the specified maximal number of failed indexes".to_owned(),
-        ));
+    failed_by_policy(state)
+        .or_else(|| failed_by_limit(state, status, plan))
+        .or_else(|| failed_by_index(state))
+        .or_else(|| {
+            let message = success::met(state.spec, &state.completed)?;
+            Some(Outcome::success("SuccessPolicy", message))
+        })
+}
+
+fn failed_by_policy(state: &JobState<'_>) -> Option<Outcome> {
+    let mut failed = state.pods.iter().filter(|pod| has_failed(state.spec, pod));
+    failed.find_map(|pod| match FailureAction::of(state.spec, pod) {
+        FailureAction::FailJob(message) => Some(Outcome::failure("PodFailurePolicy", message)),
+        _ => None,
+    })
+}
+
+fn failed_by_limit(
+    state: &JobState<'_>,
+    status: &JobStatus,
+    plan: &mut JobPlan,
+) -> Option<Outcome> {
+    let limit = state.spec.backoff_limit.unwrap_or(6);
+    if state.failed > limit || restarts_exceed(state, limit) {
+        let message = "Job has reached the specified backoff limit";
+        return Some(Outcome::failure("BackoffLimitExceeded", message));
     }
-    let all = view.spec.completions.unwrap_or_default();
-    if failed_indexes > 0 && failed_indexes + to_i32(view.completed_indexes.len()) >= all {
-        return Some(("FailedIndexes", "Job has failed indexes".to_owned()));
+    let seconds = state.spec.active_deadline_seconds?;
+    let start = status.start_time.as_ref()?.0;
+    if state.is_suspended() {
+        return None;
     }
+    let deadline = after_seconds(start, seconds);
+    if deadline <= state.now {
+        let message = "Job was active longer than specified deadline";
+        return Some(Outcome::failure("DeadlineExceeded", message));
+    }
+    plan.recheck = Some(deadline);
     None
 }
 
-fn restarts(pod: &Pod) -> i32 {
-    pod.status
+/// True when the containers of running pods were restarted too often (`restartPolicy: OnFailure`).
+fn restarts_exceed(state: &JobState<'_>, limit: i32) -> bool {
+    let spec = state.spec.template.spec.as_ref();
+    if spec.and_then(|spec| spec.restart_policy.as_deref()) != Some("OnFailure") {
+        return false;
+    }
+    let restarts = state
+        .pods
         .iter()
-        .flat_map(|status| status.container_statuses.iter().flatten())
-        .map(|status| status.restart_count)
-        .sum()
-}
-
-fn has_succeeded(view: &JobState<'_>) -> bool {
-    match view.spec.completions {
-        Some(wanted) => view.succeeded >= wanted,
-        None => view.succeeded > 0 && view.active.is_empty(),
-    }
-}
-
-/// Announces the end of the job, deletes its pods, and declares the end when they are gone.
-fn end(
-    view: &JobState<'_>,
-    status: &mut JobStatus,
-    (announced, ended): (&str, &str),
-    reason: &'static str,
-    message: &str,
-    plan: &mut JobPlan,
-) {
-    set(status, announced, "True", reason, message, Some(view.now));
-    plan.delete
-        .extend(view.active.iter().map(|pod| Arc::clone(pod)));
-    if !view.active.is_empty() || view.terminating > 0 {
-        return;
-    }
-    set(status, ended, "True", reason, message, Some(view.now));
-    if ended == "Complete" {
-        status.completion_time = Some(on_wire(view.now));
-        plan.events
-            .push((EventType::Normal, "Completed", "Job completed".to_owned()));
+        .filter(|pod| matches!(phase(pod), "Running" | "Pending"))
+        .filter_map(|pod| pod.status.as_ref())
+        .flat_map(|status| {
+            let inits = status.init_container_statuses.iter().flatten();
+            inits.chain(status.container_statuses.iter().flatten())
+        })
+        .fold(0_i32, |sum, status| {
+            sum.saturating_add(status.restart_count)
+        });
+    if limit == 0 {
+        restarts > 0
     } else {
-        plan.events
-            .push((EventType::Warning, reason, message.to_owned()));
+        restarts >= limit
     }
 }
 
-fn suspend(view: &JobState<'_>, status: &mut JobStatus, plan: &mut JobPlan) {
-    plan.delete
-        .extend(view.active.iter().map(|pod| Arc::clone(pod)));
-    if set(
-        status,
-        "Suspended",
-        "True",
-        "JobSuspended",
-        "Job suspended",
-        Some(view.now),
-    ) {
-        plan.events
-            .push((EventType::Normal, "Suspended", "Job suspended".to_owned()));
+fn failed_by_index(state: &JobState<'_>) -> Option<Outcome> {
+    let failed = state.failed_indexes.as_ref()?.total();
+    if state
+        .spec
+        .max_failed_indexes
+        .is_some_and(|most| failed > most)
+    {
+        let message = "Job has exceeded the specified maximal number of failed indexes";
+        return Some(Outcome::failure("MaxFailedIndexesExceeded", message));
     }
-    status.start_time = None;
+    let all = state.spec.completions.unwrap_or_default();
+    let ended = failed.saturating_add(state.completed.total());
+    (failed > 0 && ended >= all)
+        .then(|| Outcome::failure("FailedIndexes", "Job has failed indexes"))
 }
 
-fn resume(status: &mut JobStatus, now: Timestamp, plan: &mut JobPlan) {
-    let suspended = status
-        .conditions
-        .iter()
-        .flatten()
-        .any(|condition| condition.type_ == "Suspended" && condition.status == "True");
-    if suspended
-        && set(
+/// The active pods once the plan is carried out.
+fn active_after(state: &JobState<'_>, plan: &JobPlan) -> usize {
+    state.active.len() + plan.create.len() - plan.stop.len() - plan.discard.len()
+}
+
+fn is_complete(state: &JobState<'_>, plan: &JobPlan) -> bool {
+    let enough = match state.spec.completions {
+        Some(wanted) => state.succeeded >= wanted,
+        None => state.succeeded > 0,
+    };
+    enough && active_after(state, plan) == 0
+}
+
+fn suspend_or_resume(state: &JobState<'_>, status: &mut JobStatus, plan: &mut JobPlan) {
+    let now = state.now;
+    if state.is_suspended() {
+        if set(
             status,
             "Suspended",
-            "False",
-            "JobResumed",
-            "Job resumed",
-            Some(now),
-        )
-    {
+            "True",
+            "JobSuspended",
+            "Job suspended",
+            now,
+        ) {
+            plan.events
+                .push((EventType::Normal, "Suspended", "Job suspended".to_owned()));
+        }
+        status.start_time = None;
+    } else if set(
+        status,
+        "Suspended",
+        "False",
+        "JobResumed",
+        "Job resumed",
+        now,
+    ) {
+        // The deadline counts the time since the job was resumed.
         status.start_time = Some(on_wire(now));
         plan.events
             .push((EventType::Normal, "Resumed", "Job resumed".to_owned()));
     }
 }
 
-/// Creates missing pods and deletes surplus ones.
-fn manage(view: &JobState<'_>, failures: &PodBackoff, plan: &mut JobPlan) {
-    let parallelism = view.spec.parallelism.unwrap_or(1).max(0);
-    let active = to_i32(view.active.len());
-    let wanted = match view.spec.completions {
-        None if view.succeeded > 0 => active,
-        None => parallelism,
-        Some(completions) => (completions - view.succeeded - to_i32(view.failed_indexes.len()))
-            .min(parallelism)
-            .max(0),
+/// Writes the counts of running pods. Returns how many pods are about to go.
+fn write_counts(state: &JobState<'_>, plan: &JobPlan, status: &mut JobStatus) -> i32 {
+    let leaving: BTreeSet<&str> = plan
+        .stop
+        .iter()
+        .chain(&plan.discard)
+        .map(|pod| uid(&pod.metadata))
+        .collect();
+    let active = to_i32(active_after(state, plan));
+    status.active = Some(active).filter(|active| *active > 0);
+    let ready = state
+        .active
+        .iter()
+        .filter(|pod| is_ready(pod) && !leaving.contains(uid(&pod.metadata)))
+        .count();
+    status.ready = Some(to_i32(ready));
+    let terminating = to_i32(state.terminating().count() + leaving.len());
+    status.terminating = Some(terminating);
+    terminating
+}
+
+/// Creates missing pods or deletes surplus ones.
+fn manage(state: &JobState<'_>, plan: &mut JobPlan) {
+    let active = to_i32(state.active.len());
+    let wanted = match state.spec.completions {
+        _ if state.is_suspended() => 0,
+        // One success is enough, and what runs may end.
+        None if state.succeeded > 0 => active,
+        None => state.spec.parallelism.unwrap_or(1).max(0),
+        Some(completions) => completions
+            .saturating_sub(state.succeeded)
+            .clamp(0, state.spec.parallelism.unwrap_or(1).max(0)),
     };
-    if active > wanted {
-        let mut surplus = view.active.clone();
-        surplus.sort_by_key(|pod| {
-            (
-                is_ready(pod),
-                pod.metadata
-                    .creation_timestamp
-                    .as_ref()
-                    .map(|time| std::cmp::Reverse(time.0)),
-            )
-        });
-        plan.delete.extend(
-            surplus
-                .into_iter()
-                .take(usize::try_from(active - wanted).unwrap_or_default())
-                .map(Arc::clone),
-        );
+    plan.discard = surplus(state, usize::try_from(active - wanted).unwrap_or_default());
+    if !plan.discard.is_empty() || state.is_suspended() {
         return;
     }
-    let held = if replaces_ended(view.spec) {
-        view.terminating
+    let held = if replaces_ended(state.spec) {
+        to_i32(state.terminating().count())
     } else {
         0
     };
@@ -395,120 +350,84 @@ fn manage(view: &JobState<'_>, failures: &PodBackoff, plan: &mut JobPlan) {
     if missing == 0 {
         return;
     }
-    if let Some(at) = failures.pause_until().filter(|at| *at > view.now) {
-        plan.recheck = Some(at);
+    if state.failed_indexes.is_none()
+        && let Some(at) = plan.backoff.pause_until().filter(|at| *at > state.now)
+    {
+        recheck(plan, at);
         return;
     }
-    plan.create = if is_indexed(view.spec) {
-        make_indexed(view, missing)
+    if state.is_indexed {
+        create_indexes(state, missing, plan);
     } else {
-        vec![make(view.job, view.spec, None); missing]
-    };
-}
-
-fn make_indexed(view: &JobState<'_>, missing: usize) -> Vec<Pod> {
-    let taken: BTreeSet<i32> = view
-        .active
-        .iter()
-        .filter_map(|pod| index::of(pod))
-        .collect();
-    let free = (0..view.spec.completions.unwrap_or_default()).filter(|index| {
-        !taken.contains(index)
-            && !view.completed_indexes.contains(index)
-            && !view.failed_indexes.contains(index)
-    });
-    free.take(missing)
-        .map(|index| make(view.job, view.spec, Some(index)))
-        .collect()
-}
-
-fn make(job: &Job, spec: &JobSpec, index: Option<i32>) -> Pod {
-    let name = job.metadata.name.as_deref().unwrap_or_default();
-    let mut pod = from_template(
-        &spec.template,
-        job.metadata.namespace.as_deref().unwrap_or_default(),
-        name,
-        controlled_by(job),
-    );
-    pod.metadata
-        .finalizers
-        .get_or_insert_default()
-        .push(TRACKING.to_owned());
-    let Some(index) = index else { return pod };
-    pod.metadata.generate_name = Some(format!("{name}-{index}-"));
-    pod.metadata
-        .labels
-        .get_or_insert_default()
-        .insert(INDEX.to_owned(), index.to_string());
-    let annotations: &mut BTreeMap<String, String> =
-        pod.metadata.annotations.get_or_insert_default();
-    annotations.insert(INDEX.to_owned(), index.to_string());
-    if spec.backoff_limit_per_index.is_some() {
-        annotations.insert(FAILURES.to_owned(), "0".to_owned());
+        plan.create = vec![make(state.job, state.spec); missing];
     }
-    let inside = pod.spec.get_or_insert_default();
-    inside.hostname = Some(format!("{name}-{index}"));
-    for container in inside
-        .containers
-        .iter_mut()
-        .chain(inside.init_containers.iter_mut().flatten())
-    {
-        let known = container
-            .env
-            .iter()
-            .flatten()
-            .any(|variable| variable.name == "JOB_COMPLETION_INDEX");
-        if !known {
-            container.env.get_or_insert_default().push(index_variable());
+}
+
+fn recheck(plan: &mut JobPlan, at: Timestamp) {
+    plan.recheck = Some(plan.recheck.map_or(at, |known| known.min(at)));
+}
+
+/// The pods that are too many: second pods of an index and those without a valid one, and then as
+/// many of the others as it takes.
+fn surplus(state: &JobState<'_>, at_least: usize) -> Vec<Arc<Pod>> {
+    let (mut surplus, mut left) = (Vec::new(), Vec::new());
+    if state.is_indexed {
+        let mut by_index: BTreeMap<i32, Vec<Arc<Pod>>> = BTreeMap::new();
+        for pod in &state.active {
+            match index::of(pod).filter(|_| state.has_valid_index(pod)) {
+                Some(index) => by_index.entry(index).or_default().push(Arc::clone(pod)),
+                None => surplus.push(Arc::clone(pod)),
+            }
         }
+        for pods in by_index.into_values() {
+            let extra = victims(&pods, &[], pods.len() - 1, state.now);
+            let is_extra = |pod: &Arc<Pod>| extra.iter().any(|one| Arc::ptr_eq(one, pod));
+            left.extend(pods.iter().filter(|pod| !is_extra(pod)).map(Arc::clone));
+            surplus.extend(extra);
+        }
+    } else {
+        left = state.active.iter().map(|pod| Arc::clone(pod)).collect();
     }
-    pod
+    let more = at_least.saturating_sub(surplus.len());
+    surplus.extend(victims(&left, &[], more, state.now));
+    if !state.is_suspended() {
+        surplus.truncate(BURST);
+    }
+    surplus
 }
 
-fn index_variable() -> EnvVar {
-    let field = ObjectFieldSelector {
-        api_version: None,
-        field_path: format!("metadata.labels['{INDEX}']"),
+/// Creates pods for the first indexes that lack one. With a limit per index, each index waits for
+/// its own pause.
+fn create_indexes(state: &JobState<'_>, missing: usize, plan: &mut JobPlan) {
+    let mut taken = state.completed.clone();
+    taken.extend(state.active.iter().filter_map(|pod| index::of(pod)));
+    if replaces_ended(state.spec) {
+        taken.extend(state.terminating().filter_map(|pod| index::of(pod)));
+    }
+    // The number of completions bounds what is looked at, so failed indexes are skipped one by one.
+    let limit = state.spec.completions.unwrap_or_default();
+    let is_lost = |index: i32| {
+        let failed = state.failed_indexes.as_ref();
+        failed.is_some_and(|failed| failed.contains(index))
     };
-    EnvVar {
-        name: "JOB_COMPLETION_INDEX".to_owned(),
-        value: None,
-        value_from: Some(EnvVarSource {
-            field_ref: Some(field),
-            ..EnvVarSource::default()
-        }),
+    let lost = state.failed_indexes.as_ref().map_or(0, |set| set.total());
+    let room = missing + usize::try_from(lost).unwrap_or_default();
+    let free = taken.missing(limit, room).into_iter();
+    let mut next: Option<Timestamp> = None;
+    for index in free.filter(|index| !is_lost(*index)).take(missing) {
+        let replaced = state.to_replace.get(&index);
+        let pause = replaced.map(|pod| pause_of_index(pod));
+        if let Some(at) = pause.filter(|at| *at > state.now) {
+            next = Some(next.map_or(at, |known| known.min(at)));
+            continue;
+        }
+        let failures = carried_failures(state.spec, replaced.map(|pod| &***pod));
+        plan.create
+            .push(make_indexed(state.job, state.spec, index, failures));
     }
-}
-
-/// Sets a condition. Returns true when its status changes. Without `now` it has no times.
-pub(super) fn set(
-    status: &mut JobStatus,
-    ty: &str,
-    value: &str,
-    reason: &str,
-    message: &str,
-    now: Option<Timestamp>,
-) -> bool {
-    let conditions = status.conditions.get_or_insert_default();
-    let known = conditions
-        .iter()
-        .position(|condition| condition.type_ == ty);
-    if known.is_some_and(|at| conditions[at].status == value) {
-        return false;
+    if let Some(at) = next {
+        recheck(plan, at);
     }
-    let condition = JobCondition {
-        type_: ty.to_owned(),
-        status: value.to_owned(),
-        reason: Some(reason.to_owned()),
-        message: Some(message.to_owned()),
-        last_probe_time: now.map(on_wire),
-        last_transition_time: now.map(on_wire),
-    };
-    match known {
-        Some(at) => conditions[at] = condition,
-        None => conditions.push(condition),
-    }
-    true
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::pods::{is_ready, node_name, phase, ready_since};
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// Returns the `count` pods to delete.
-pub(super) fn victims(
+pub(crate) fn victims(
     active: &[Arc<Pod>],
     related: &[Arc<Pod>],
     count: usize,

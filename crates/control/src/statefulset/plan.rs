@@ -4,35 +4,48 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetStatus};
-use k8s_openapi::api::core::v1::{
-    PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume,
+use k8s_openapi::api::apps::v1::{
+    ControllerRevision, RollingUpdateStatefulSetStrategy, StatefulSet, StatefulSetStatus,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
-use crate::meta::controlled_by;
+use super::pod::{claims, make, ordinal, revision_of};
+use super::retention::{self, ClaimingPod};
 use crate::podcontrol::BURST;
 use crate::pods::{Availability, availability, is_finished, is_ready, is_terminating, phase};
-use crate::revisions::template_of;
 
-const REVISION: &str = "controller-revision-hash";
-
-/// A request to make.
+/// A request to make about a pod.
 #[derive(Debug)]
 pub(super) enum StatefulSetAction {
+    /// The claims that are missing are created first.
     Create {
         pod: Box<Pod>,
         claims: Vec<PersistentVolumeClaim>,
     },
-    Delete {
+    Delete(Arc<Pod>),
+}
+
+/// A request to make about a claim, before anything is done to pods.
+#[derive(Debug)]
+pub(super) enum ClaimAction {
+    /// Creates a claim that a pending pod waits for.
+    Create {
         pod: Arc<Pod>,
-        failed: bool,
+        claim: Box<PersistentVolumeClaim>,
+    },
+    /// Changes the owners of a claim. `conflict` is true when it is managed by another controller.
+    Own {
+        claim: Arc<PersistentVolumeClaim>,
+        owners: Vec<OwnerReference>,
+        conflict: bool,
     },
 }
 
 /// What to do now.
 #[derive(Debug)]
 pub(super) struct StatefulSetPlan {
+    pub(super) claims: Vec<ClaimAction>,
     pub(super) actions: Vec<StatefulSetAction>,
     /// None when the present status is right.
     pub(super) status: Option<StatefulSetStatus>,
@@ -46,27 +59,13 @@ pub(super) struct Revisions {
     pub(super) update: Arc<ControllerRevision>,
 }
 
-/// The revision that a pod was created from.
-pub(super) fn revision_of(pod: &Pod) -> Option<&str> {
-    pod.metadata
-        .labels
-        .as_ref()?
-        .get(REVISION)
-        .map(String::as_str)
-}
-
-/// The ordinal in the name of a pod of this set.
-pub(super) fn ordinal(set: &StatefulSet, pod: &str) -> Option<i32> {
-    let number = pod
-        .strip_prefix(set.metadata.name.as_deref()?)?
-        .strip_prefix('-')?;
-    let ordinal: i32 = number.parse().ok()?;
-    (ordinal >= 0 && ordinal.to_string() == number).then_some(ordinal)
-}
+/// Finds a claim of the set's namespace by name.
+pub(super) type FindClaim<'a> = &'a dyn Fn(&str) -> Option<Arc<PersistentVolumeClaim>>;
 
 struct StatefulSetState<'a> {
     set: &'a StatefulSet,
     revisions: &'a Revisions,
+    find_claim: FindClaim<'a>,
     first: i32,
     replicas: i32,
     in_order: bool,
@@ -79,16 +78,18 @@ impl StatefulSetState<'_> {
         self.first.saturating_add(self.replicas)
     }
 
+    fn rolling_update(&self) -> Option<&RollingUpdateStatefulSetStrategy> {
+        let spec = self.set.spec.as_ref()?;
+        spec.update_strategy.as_ref()?.rolling_update.as_ref()
+    }
+
     /// Pods from this ordinal on are updated.
-    fn partition(&self) -> i32 {
-        let strategy = self
-            .set
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.update_strategy.as_ref());
-        strategy
-            .and_then(|strategy| strategy.rolling_update.as_ref()?.partition)
-            .unwrap_or_default()
+    fn first_updated(&self) -> i32 {
+        let partition = self
+            .rolling_update()
+            .and_then(|rolling| rolling.partition)
+            .unwrap_or_default();
+        self.first.saturating_add(partition)
     }
 
     fn rolls(&self) -> bool {
@@ -100,42 +101,45 @@ impl StatefulSetState<'_> {
         strategy.and_then(|strategy| strategy.type_.as_deref()) != Some("OnDelete")
     }
 
-    fn is_healthy(&self, pod: &Pod) -> bool {
-        phase(pod) == "Running" && is_ready(pod) && !is_terminating(pod)
-    }
-
     fn is_available(&self, pod: &Pod) -> bool {
         phase(pod) == "Running"
             && availability(pod, self.min_ready_seconds, self.now) == Availability::Now
     }
 
-    /// The revision for a new pod. During a rolling update, a pod that the update has not reached
-    /// is created from the current revision again.
+    /// Running, ready for long enough and not about to go.
+    fn is_settled(&self, pod: &Pod) -> bool {
+        self.is_available(pod) && !is_terminating(pod)
+    }
+
+    /// The revision for a new pod: the current one before the partition, else the one that the set
+    /// is updated to. Defaulting sets a partition of 0. Only where `rollingUpdate` is absent does
+    /// the number of current replicas decide, as upstream.
     fn revision_for(&self, ordinal: i32) -> &ControllerRevision {
-        let reached = match self
-            .set
-            .status
-            .as_ref()
-            .and_then(|status| status.current_replicas)
-        {
-            _ if !self.rolls() => true,
-            current if self.partition() == 0 => {
-                ordinal >= self.first.saturating_add(current.unwrap_or_default())
+        let first_updated = match self.rolling_update() {
+            Some(_) => self.first_updated(),
+            None if self.rolls() => {
+                let status = self.set.status.as_ref();
+                let current = status.and_then(|status| status.current_replicas);
+                self.first.saturating_add(current.unwrap_or_default())
             }
-            _ => ordinal >= self.first.saturating_add(self.partition()),
+            None => self.first,
         };
-        if reached {
-            &self.revisions.update
-        } else {
+        if ordinal < first_updated {
             &self.revisions.current
+        } else {
+            &self.revisions.update
         }
     }
 }
+
+/// The pods of a set by ordinal.
+type Members<'a> = BTreeMap<i32, &'a Arc<Pod>>;
 
 /// Makes the plan.
 pub(super) fn plan(
     set: &StatefulSet,
     pods: &[Arc<Pod>],
+    find_claim: FindClaim<'_>,
     revisions: &Revisions,
     now: Timestamp,
 ) -> StatefulSetPlan {
@@ -143,6 +147,7 @@ pub(super) fn plan(
     let view = StatefulSetState {
         set,
         revisions,
+        find_claim,
         first: spec
             .and_then(|spec| spec.ordinals.as_ref()?.start)
             .unwrap_or_default(),
@@ -153,210 +158,175 @@ pub(super) fn plan(
             .unwrap_or_default(),
         now,
     };
-    let by_ordinal: BTreeMap<i32, &Arc<Pod>> = pods
+    let by_ordinal: Members<'_> = pods
         .iter()
         .filter_map(|pod| Some((ordinal(set, pod.metadata.name.as_deref()?)?, pod)))
         .collect();
-    let actions = if set.metadata.deletion_timestamp.is_some() {
-        Vec::new()
-    } else {
-        act(&view, &by_ordinal)
-    };
     let waits = by_ordinal.values().filter_map(|pod| {
         match availability(pod, view.min_ready_seconds, now) {
             Availability::At(at) => Some(at),
             _ => None,
         }
     });
-    StatefulSetPlan {
-        status: status(&view, &by_ordinal, replaced(&view, &actions)),
-        actions,
+    let mut plan = StatefulSetPlan {
+        claims: Vec::new(),
+        actions: Vec::new(),
+        status: None,
         available_at: waits.min(),
+    };
+    let mut replaced = None;
+    if set.metadata.deletion_timestamp.is_none() {
+        let settled = keep_replicas(&view, &by_ordinal, &mut plan)
+            && scale_down(&view, &by_ordinal, &mut plan);
+        if settled && plan.actions.is_empty() {
+            replaced = next_to_update(&view, &by_ordinal).map(Arc::clone);
+        }
     }
+    plan.status = status(&view, &by_ordinal, replaced.is_some());
+    plan.actions.extend(replaced.map(StatefulSetAction::Delete));
+    plan
 }
 
-fn act(view: &StatefulSetState<'_>, pods: &BTreeMap<i32, &Arc<Pod>>) -> Vec<StatefulSetAction> {
-    let mut actions = Vec::new();
+/// Creates missing pods and deletes finished ones. Returns false when an ordered set has to wait
+/// before anything else happens.
+fn keep_replicas(
+    view: &StatefulSetState<'_>,
+    pods: &Members<'_>,
+    plan: &mut StatefulSetPlan,
+) -> bool {
     for ordinal in view.first..view.last() {
-        let action = match pods.get(&ordinal) {
-            None => Some(create(view, ordinal)),
-            Some(pod) if is_finished(pod) && !is_terminating(pod) => {
-                Some(StatefulSetAction::Delete {
-                    pod: Arc::clone(pod),
-                    failed: phase(pod) == "Failed",
-                })
-            }
-            Some(_) => None,
-        };
-        let busy = action.is_some();
-        actions.extend(action);
         // Creations wake the next reconciliation, which goes on.
-        if actions.len() >= BURST {
-            return actions;
+        if plan.actions.len() >= BURST {
+            return false;
         }
-        let settled = pods
-            .get(&ordinal)
-            .is_some_and(|pod| view.is_healthy(pod) && view.is_available(pod));
-        if view.in_order && (busy || !settled) {
-            return actions;
-        }
-    }
-    let surplus: Vec<_> = pods
-        .iter()
-        .filter(|(ordinal, _)| **ordinal < view.first || **ordinal >= view.last())
-        .collect();
-    for (_, pod) in surplus.into_iter().rev() {
-        if is_terminating(pod) {
+        let Some(pod) = pods.get(&ordinal) else {
+            plan.actions.extend(create(view, ordinal));
             if view.in_order {
-                return actions;
+                return false;
+            }
+            continue;
+        };
+        if is_finished(pod) {
+            if !is_terminating(pod) {
+                plan.actions
+                    .push(StatefulSetAction::Delete(Arc::clone(pod)));
+            }
+            if view.in_order {
+                return false;
             }
             continue;
         }
-        // Also an unhealthy one: it may never become healthy, and nothing behind it is left.
-        actions.push(StatefulSetAction::Delete {
-            pod: Arc::clone(pod),
-            failed: false,
-        });
-        if view.in_order {
-            return actions;
-        }
-    }
-    if actions.is_empty() {
-        roll(view, pods)
-    } else {
-        actions
-    }
-}
-
-/// Updates pods from the last ordinal down to the partition, one at a time. Each has to be
-/// available before the next is deleted.
-fn roll(view: &StatefulSetState<'_>, pods: &BTreeMap<i32, &Arc<Pod>>) -> Vec<StatefulSetAction> {
-    if !view.rolls() {
-        return Vec::new();
-    }
-    for ordinal in (view.first.saturating_add(view.partition())..view.last()).rev() {
-        let Some(pod) = pods.get(&ordinal) else {
-            return Vec::new();
-        };
-        if is_terminating(pod) {
-            return Vec::new();
-        }
-        if revision_of(pod) != view.revisions.update.metadata.name.as_deref() {
-            return vec![StatefulSetAction::Delete {
+        if phase(pod) == "Pending" {
+            let missing = claims(view.set, ordinal).into_iter().filter(|claim| {
+                (view.find_claim)(claim.metadata.name.as_deref().unwrap_or_default()).is_none()
+            });
+            plan.claims.extend(missing.map(|claim| ClaimAction::Create {
                 pod: Arc::clone(pod),
-                failed: false,
-            }];
+                claim: Box::new(claim),
+            }));
         }
-        if !view.is_healthy(pod) || !view.is_available(pod) {
-            return Vec::new();
+        if view.in_order && !view.is_settled(pod) {
+            return false;
         }
+        own_claims(view, ordinal, pod, &mut plan.claims);
     }
-    Vec::new()
+    true
 }
 
-fn create(view: &StatefulSetState<'_>, ordinal: i32) -> StatefulSetAction {
-    let (set, revision) = (view.set, view.revision_for(ordinal));
-    let own = set
-        .spec
-        .as_ref()
-        .map(|spec| spec.template.clone())
-        .unwrap_or_default();
-    let template: PodTemplateSpec = template_of(revision).unwrap_or(own);
-    let set_name = set.metadata.name.as_deref().unwrap_or_default();
-    let pod_name = format!("{set_name}-{ordinal}");
-    let meta = template.metadata.unwrap_or_default();
-    let mut labels = meta.labels.unwrap_or_default();
-    labels.insert(
-        "statefulset.kubernetes.io/pod-name".to_owned(),
-        pod_name.clone(),
-    );
-    labels.insert(
-        "apps.kubernetes.io/pod-index".to_owned(),
-        ordinal.to_string(),
-    );
-    labels.insert(
-        REVISION.to_owned(),
-        revision.metadata.name.clone().unwrap_or_default(),
-    );
-    let mut spec = template.spec.unwrap_or_default();
-    spec.hostname = Some(pod_name.clone());
-    spec.subdomain = set
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.service_name.clone())
-        .filter(|name| !name.is_empty());
-    let claims = claims(set, ordinal);
-    let volumes = spec.volumes.get_or_insert_default();
-    for (template, claim) in &claims {
-        volumes.retain(|volume| volume.name != *template);
-        let source = PersistentVolumeClaimVolumeSource {
-            claim_name: claim.metadata.name.clone().unwrap_or_default(),
-            read_only: None,
-        };
-        volumes.push(Volume {
-            name: template.clone(),
-            persistent_volume_claim: Some(source),
-            ..Volume::default()
-        });
-    }
-    spec.volumes = spec.volumes.filter(|volumes| !volumes.is_empty());
-    let pod = Pod {
-        metadata: ObjectMeta {
-            name: Some(pod_name),
-            generate_name: Some(format!("{set_name}-")),
-            namespace: set.metadata.namespace.clone(),
-            labels: Some(labels),
-            annotations: meta.annotations,
-            finalizers: meta.finalizers,
-            owner_references: Some(vec![controlled_by(set)]),
-            ..ObjectMeta::default()
-        },
-        spec: Some(spec),
-        status: None,
-    };
-    StatefulSetAction::Create {
+/// Creates the pod of an ordinal, unless one of its claims goes with an earlier pod of this name.
+fn create(view: &StatefulSetState<'_>, ordinal: i32) -> Option<StatefulSetAction> {
+    let pod = make(view.set, view.revision_for(ordinal), ordinal);
+    let claims = claims(view.set, ordinal);
+    let is_stale = claims.iter().any(|claim| {
+        (view.find_claim)(claim.metadata.name.as_deref().unwrap_or_default())
+            .is_some_and(|known| retention::is_stale(view.set, &known, &pod))
+    });
+    (!is_stale).then(|| StatefulSetAction::Create {
         pod: Box::new(pod),
-        claims: claims.into_iter().map(|(_, claim)| claim).collect(),
+        claims,
+    })
+}
+
+/// Gives the claims of a pod the owners that the retention policy asks for.
+fn own_claims(
+    view: &StatefulSetState<'_>,
+    ordinal: i32,
+    pod: &Pod,
+    actions: &mut Vec<ClaimAction>,
+) {
+    let of = ClaimingPod {
+        pod,
+        in_range: (view.first..view.last()).contains(&ordinal),
+    };
+    for claim in claims(view.set, ordinal) {
+        let name = claim.metadata.name.as_deref().unwrap_or_default();
+        if let Some(claim) = (view.find_claim)(name)
+            && let Some(owners) = retention::owners(view.set, &claim, of)
+        {
+            actions.push(ClaimAction::Own {
+                conflict: retention::conflicts(view.set, &claim, of),
+                claim,
+                owners,
+            });
+        }
     }
 }
 
-/// The claims of one pod, with the names of their templates.
-fn claims(set: &StatefulSet, ordinal: i32) -> Vec<(String, PersistentVolumeClaim)> {
-    let Some(spec) = &set.spec else {
-        return Vec::new();
-    };
-    let set_name = set.metadata.name.as_deref().unwrap_or_default();
-    let templates = spec.volume_claim_templates.iter().flatten();
-    templates
-        .map(|template| {
-            let mut claim = template.clone();
-            let name = template.metadata.name.clone().unwrap_or_default();
-            claim.metadata.name = Some(format!("{name}-{set_name}-{ordinal}"));
-            claim.metadata.namespace.clone_from(&set.metadata.namespace);
-            let labels = claim.metadata.labels.get_or_insert_default();
-            labels.extend(spec.selector.match_labels.clone().unwrap_or_default());
-            claim.status = None;
-            (name, claim)
-        })
-        .collect()
+/// Deletes surplus pods from the end. Returns false when an ordered set waits for one of them.
+///
+/// An unready pod is deleted only when all surplus pods before it are available; the others wait
+/// until it is ready. Unlike upstream, nothing waits for a pod that has finished and so will never
+/// be ready.
+fn scale_down(view: &StatefulSetState<'_>, pods: &Members<'_>, plan: &mut StatefulSetPlan) -> bool {
+    let is_surplus = |ordinal: i32| ordinal < view.first || ordinal >= view.last();
+    let surplus = || pods.iter().filter(|(ordinal, _)| is_surplus(**ordinal));
+    for (ordinal, pod) in surplus() {
+        own_claims(view, *ordinal, pod, &mut plan.claims);
+    }
+    let first_unready = surplus()
+        .find(|(_, pod)| !view.is_settled(pod))
+        .map(|(ordinal, _)| *ordinal);
+    for (ordinal, pod) in surplus().rev() {
+        if !view.in_order {
+            if !is_terminating(pod) {
+                plan.actions
+                    .push(StatefulSetAction::Delete(Arc::clone(pod)));
+            }
+            continue;
+        }
+        let may_go = view.is_settled(pod) || first_unready == Some(*ordinal) || is_finished(pod);
+        if may_go && !is_terminating(pod) {
+            plan.actions
+                .push(StatefulSetAction::Delete(Arc::clone(pod)));
+        }
+        return false;
+    }
+    true
 }
 
-/// The name of the pod that a rolling update deletes in this plan.
-fn replaced<'a>(view: &StatefulSetState<'_>, actions: &'a [StatefulSetAction]) -> Option<&'a str> {
-    actions.iter().find_map(|action| match action {
-        StatefulSetAction::Delete { pod, .. } if !is_finished(pod) => {
-            let name = pod.metadata.name.as_deref()?;
-            let ordinal = ordinal(view.set, name)?;
-            (view.first..view.last()).contains(&ordinal).then_some(name)
+/// The pod that a rolling update replaces next: from the last ordinal down to the partition, one at
+/// a time, each available before the next is deleted.
+fn next_to_update<'a>(view: &StatefulSetState<'_>, pods: &Members<'a>) -> Option<&'a Arc<Pod>> {
+    if !view.rolls() {
+        return None;
+    }
+    for ordinal in (view.first_updated()..view.last()).rev() {
+        let pod = pods.get(&ordinal)?;
+        let is_old = revision_of(pod) != view.revisions.update.metadata.name.as_deref();
+        if is_old && !is_terminating(pod) {
+            return Some(pod);
         }
-        _ => None,
-    })
+        if !view.is_settled(pod) {
+            return None;
+        }
+    }
+    None
 }
 
 fn status(
     view: &StatefulSetState<'_>,
-    pods: &BTreeMap<i32, &Arc<Pod>>,
-    replaced: Option<&str>,
+    pods: &Members<'_>,
+    replaces: bool,
 ) -> Option<StatefulSetStatus> {
     let old = view.set.status.clone().unwrap_or_default();
     let count = |wanted: &dyn Fn(&Pod) -> bool| {
@@ -371,11 +341,9 @@ fn status(
     let replicas = count(&created);
     let ready = count(&|pod| phase(pod) == "Running" && is_ready(pod));
     let updated = count(&|pod| of(pod, &view.revisions.update));
-    // The pod that is replaced counts as gone already. Its successor is made from the revision that
-    // `currentReplicas` selects, and would otherwise be of the current revision again if the pod is
-    // gone before the next plan.
-    let stays = |pod: &Pod| replaced.is_none() || pod.metadata.name.as_deref() != replaced;
-    let mut current = count(&|pod| stays(pod) && of(pod, &view.revisions.current));
+    // The pod that an update replaces counts as gone already.
+    let mut current = count(&|pod| of(pod, &view.revisions.current));
+    current = (current - i32::from(replaces)).max(0);
     let mut current_revision = view.revisions.current.metadata.name.clone();
     if view.rolls() && updated == replicas && ready == replicas && updated == view.replicas {
         (current, current_revision) = (updated, view.revisions.update.metadata.name.clone());
@@ -400,200 +368,4 @@ fn status(
 mod properties;
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::pods::tests::pod;
-
-    fn set(replicas: i32, extra: Value) -> StatefulSet {
-        let mut tree = json!({"metadata": {"name": "sts", "namespace": "n", "uid": "s",
-            "generation": 1},
-            "spec": {"replicas": replicas, "serviceName": "svc",
-                "selector": {"matchLabels": {"app": "web"}},
-                     "template": {"metadata": {"labels": {"app": "web"}},
-                         "spec": {"containers": []}}}});
-        if let (Some(spec), Some(extra)) = (tree["spec"].as_object_mut(), extra.as_object()) {
-            spec.extend(extra.clone());
-        }
-        serde_json::from_value(tree).expect("a set")
-    }
-
-    pub(super) fn revision(name: &str) -> Arc<ControllerRevision> {
-        Arc::new(ControllerRevision {
-            metadata: ObjectMeta {
-                name: Some(name.to_owned()),
-                ..ObjectMeta::default()
-            },
-            ..ControllerRevision::default()
-        })
-    }
-
-    fn member(name: &str, revision: &str, phase: &str, ready: bool, leaving: bool) -> Arc<Pod> {
-        Arc::new(pod(json!({
-            "metadata": {"name": name, "labels": {REVISION: revision},
-                "deletionTimestamp": leaving.then_some("2026-01-01T00:00:00Z")},
-            "status": {"phase": phase, "conditions": [{"type": "Ready",
-                "status": if ready { "True" } else { "False" }}]},
-        })))
-    }
-
-    fn well(name: &str) -> Arc<Pod> {
-        member(name, "r1", "Running", true, false)
-    }
-
-    fn acts(set: &StatefulSet, pods: &[Arc<Pod>], current: &str, update: &str) -> Vec<String> {
-        let revisions = Revisions {
-            current: revision(current),
-            update: revision(update),
-        };
-        let plan = plan(set, pods, &revisions, Timestamp::UNIX_EPOCH);
-        plan.actions
-            .iter()
-            .map(|action| match action {
-                StatefulSetAction::Create { pod, .. } => {
-                    format!("create {}", crate::pods::name(pod))
-                }
-                StatefulSetAction::Delete { pod, .. } => {
-                    format!("delete {}", crate::pods::name(pod))
-                }
-            })
-            .collect()
-    }
-
-    #[test]
-    fn ordered_pods_wait_for_the_pod_before() {
-        let set = set(3, json!({}));
-        let pending = member("sts-0", "r1", "Pending", false, false);
-        assert_eq!(acts(&set, &[], "r1", "r1"), ["create sts-0"]);
-        assert_eq!(acts(&set, &[pending], "r1", "r1"), Vec::<String>::new());
-        assert_eq!(acts(&set, &[well("sts-0")], "r1", "r1"), ["create sts-1"]);
-        assert_eq!(
-            acts(
-                &set,
-                &[member("sts-0", "r1", "Running", true, true), well("sts-2")],
-                "r1",
-                "r1"
-            ),
-            Vec::<String>::new()
-        );
-        assert_eq!(
-            acts(
-                &set,
-                &[member("sts-0", "r1", "Failed", false, false)],
-                "r1",
-                "r1"
-            ),
-            ["delete sts-0"]
-        );
-    }
-
-    #[test]
-    fn parallel_pods_are_created_and_deleted_at_once() {
-        let parallel = |replicas| set(replicas, json!({"podManagementPolicy": "Parallel"}));
-        assert_eq!(
-            acts(&parallel(2), &[], "r1", "r1"),
-            ["create sts-0", "create sts-1"]
-        );
-        assert_eq!(
-            acts(&parallel(0), &[well("sts-0"), well("sts-1")], "r1", "r1"),
-            ["delete sts-1", "delete sts-0"]
-        );
-        assert_eq!(acts(&parallel(i32::MAX), &[], "r1", "r1").len(), BURST);
-    }
-
-    #[test]
-    fn a_set_shrinks_from_the_end_one_at_a_time() {
-        let set = set(0, json!({}));
-        let pods = [well("sts-0"), well("sts-1"), well("sts-2")];
-        assert_eq!(acts(&set, &pods, "r1", "r1"), ["delete sts-2"]);
-        let going = [
-            well("sts-0"),
-            well("sts-1"),
-            member("sts-2", "r1", "Running", true, true),
-        ];
-        assert_eq!(acts(&set, &going, "r1", "r1"), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_rolling_update_goes_from_the_last_ordinal_down_to_the_partition() {
-        let pods = [well("sts-0"), well("sts-1")];
-        assert_eq!(
-            acts(&set(2, json!({})), &pods, "r1", "r2"),
-            ["delete sts-1"]
-        );
-        let half = [well("sts-0"), member("sts-1", "r2", "Running", true, false)];
-        assert_eq!(
-            acts(&set(2, json!({})), &half, "r1", "r2"),
-            ["delete sts-0"]
-        );
-        let partitioned = set(
-            2,
-            json!({"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}}),
-        );
-        assert_eq!(acts(&partitioned, &half, "r1", "r2"), Vec::<String>::new());
-        assert_eq!(
-            acts(
-                &set(2, json!({"updateStrategy": {"type": "OnDelete"}})),
-                &pods,
-                "r1",
-                "r2"
-            ),
-            Vec::<String>::new()
-        );
-    }
-
-    #[test]
-    fn a_pod_carries_its_identity_and_its_claims() {
-        let set = set(
-            1,
-            json!({"volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}]}),
-        );
-        let revisions = Revisions {
-            current: revision("r1"),
-            update: revision("r1"),
-        };
-        let plan = plan(&set, &[], &revisions, Timestamp::UNIX_EPOCH);
-        let StatefulSetAction::Create { pod, claims } = &plan.actions[0] else {
-            panic!("creates")
-        };
-        let tree = serde_json::to_value(pod).expect("json");
-        assert_eq!(
-            tree["metadata"]["labels"],
-            json!({"app": "web", "apps.kubernetes.io/pod-index": "0",
-                "controller-revision-hash": "r1", "statefulset.kubernetes.io/pod-name": "sts-0"})
-        );
-        assert_eq!(
-            (&tree["spec"]["hostname"], &tree["spec"]["subdomain"]),
-            (&json!("sts-0"), &json!("svc"))
-        );
-        assert_eq!(
-            tree["spec"]["volumes"],
-            json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data-sts-0"}}])
-        );
-        assert_eq!(
-            claims[0].metadata.labels.as_ref().expect("labels")["app"],
-            "web"
-        );
-    }
-
-    #[test]
-    fn a_terminating_pod_counts_as_a_replica_and_as_ready_but_not_as_current() {
-        let pods = [well("sts-0"), member("sts-1", "r1", "Running", true, true)];
-        let revisions = Revisions {
-            current: revision("r1"),
-            update: revision("r1"),
-        };
-        let status = plan(&set(2, json!({})), &pods, &revisions, Timestamp::UNIX_EPOCH)
-            .status
-            .expect("written");
-        assert_eq!(
-            (
-                status.replicas,
-                status.ready_replicas,
-                status.current_replicas
-            ),
-            (2, Some(2), Some(1))
-        );
-    }
-}
+mod tests;

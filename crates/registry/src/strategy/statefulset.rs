@@ -15,9 +15,13 @@ use super::meta::{invalid_shown, invalid_text};
 use super::path::{Path, SPEC};
 use super::workload;
 use super::{FieldNames, ScalePaths, Strategy, StrategyContext, claim, podspec, same, selector};
-use crate::tree::{at, carry, ensure, fill, int, list, list_mut, put, text};
+use crate::tree::{at, carry, ensure, fill, int, list, list_mut, put, take, text};
 
 pub(crate) struct StatefulSet;
+
+/// Dropped from what clients send, because the feature gate `MaxUnavailableStatefulSet` is off in
+/// 1.36.
+const MAX_UNAVAILABLE: [&str; 4] = ["spec", "updateStrategy", "rollingUpdate", "maxUnavailable"];
 
 /// Fields of a stateful set's spec that may change.
 const MUTABLE: [&str; 7] = [
@@ -67,6 +71,16 @@ impl Strategy for StatefulSet {
 
     fn has_generation(&self) -> bool {
         true
+    }
+
+    fn prepare_create(&self, _context: &StrategyContext<'_>, object: &mut Tree) {
+        take(object, &MAX_UNAVAILABLE);
+    }
+
+    fn prepare_update(&self, _context: &StrategyContext<'_>, new: &mut Tree, old: &Tree) {
+        if at(old, &MAX_UNAVAILABLE).is_null() {
+            take(new, &MAX_UNAVAILABLE);
+        }
     }
 
     fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
