@@ -95,7 +95,7 @@ pub(super) fn owners(
     let [with_set, with_pod] = deletes(set);
     let foreign = conflicts(set, claim, pod);
     let by_pod = with_pod && !pod.in_range && !foreign;
-    let by_set = with_set && !(with_pod && !pod.in_range) && !foreign;
+    let by_set = with_set && (pod.in_range || !with_pod) && !foreign;
     let is_ours = |reference: &&OwnerReference| {
         [uid(&set.metadata), uid(&pod.pod.metadata)].contains(&reference.uid.as_str())
     };
