@@ -18,6 +18,8 @@ pub(crate) struct DesiredPod {
     pub(crate) deletion_grace: Option<i64>,
     /// The default grace period of the specification.
     pub(crate) grace_seconds: i64,
+    /// The longest time in seconds that the pod may run on the node.
+    pub(crate) active_deadline_seconds: Option<i64>,
     /// True when the object is gone from the API, because it was deleted by force.
     pub(crate) gone: bool,
     pub(crate) restart_policy: RestartPolicy,
@@ -177,6 +179,7 @@ impl DesiredPod {
             generation: pod.metadata.generation.unwrap_or_default(),
             deletion_grace: deletion,
             grace_seconds: pod.spec.termination_grace_period_seconds.unwrap_or(30),
+            active_deadline_seconds: pod.spec.active_deadline_seconds,
             gone: false,
             restart_policy: RestartPolicy::parse(&pod.spec.restart_policy)
                 .unwrap_or(RestartPolicy::Always),

@@ -37,7 +37,9 @@ use super::desired::{ContainerRole, DesiredPod, PodPhase};
 use crate::runtime::{
     ContainerExit, ContainerObservation, ContainerState, PodObservation, RuntimeRequest,
 };
-use crate::wire::status::{ContainerStatus, ContainerStatusState, OWNED_CONDITIONS, PodStatus};
+use crate::wire::status::{
+    ContainerStatus, ContainerStatusState, DEADLINE_EXCEEDED, OWNED_CONDITIONS, PodStatus,
+};
 
 /// What a pod worker remembers between two calls of [`next`].
 #[derive(Clone, Debug)]
@@ -48,6 +50,8 @@ pub(crate) struct WorkerState {
     pub(crate) containers: Vec<ContainerRecord>,
     /// True when all init containers are done. Never becomes false again.
     pub(crate) initialized: bool,
+    /// True when the pod has run longer than it may. Never becomes false again.
+    pub(crate) past_deadline: bool,
     /// When the node accepted the pod.
     pub(crate) start_time: Timestamp,
     /// The pod's own address; `None` in the host network, and when the node has none left.
@@ -61,7 +65,7 @@ pub(crate) struct WorkerState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PodWork {
     /// Containers are started and restarted. Left when the pod is deleted, when its object is gone,
-    /// or when its phase is terminal.
+    /// when its deadline is over, or when its phase is terminal.
     Sync,
     /// No container is started any more. Left when no container runs.
     Terminating {
@@ -185,6 +189,8 @@ impl WorkerState {
             phase: desired.phase,
             containers,
             initialized: initialized && published.start_time.is_some(),
+            past_deadline: desired.phase == PodPhase::Failed
+                && published.reason == DEADLINE_EXCEEDED,
             start_time: published.start_time.unwrap_or(now),
             ip,
             host_ip,
@@ -267,6 +273,7 @@ pub(crate) fn next(
         .containers
         .resize_with(desired.containers.len(), ContainerRecord::default);
     record_observation(&mut result, observed, now);
+    check_deadline(&mut result, desired, now);
     if result.state.work == PodWork::Sync && (desired.is_ending() || desired.phase.is_terminal()) {
         result.state.work = PodWork::Terminating {
             since: now,
@@ -303,6 +310,39 @@ pub(crate) fn next(
         result.status = None;
     }
     result
+}
+
+/// The message about a pod that has run longer than it may, in the words of a kubelet.
+const PAST_DEADLINE: &str = "Pod was active on the node longer than the specified deadline";
+
+/// Ends a pod that has run longer than its `activeDeadlineSeconds`. Its containers get their grace
+/// period, and then it has failed, whatever their exit codes are.
+fn check_deadline(result: &mut SyncResult, desired: &DesiredPod, now: Timestamp) {
+    let state = &mut result.state;
+    let Some(seconds) = desired.active_deadline_seconds else {
+        return;
+    };
+    if state.past_deadline || state.phase.is_terminal() || desired.phase.is_terminal() {
+        return;
+    }
+    let deadline = plus_seconds(state.start_time, u64::try_from(seconds).unwrap_or_default());
+    if deadline > now {
+        result.wake(deadline);
+        return;
+    }
+    state.past_deadline = true;
+    if state.work == PodWork::Sync {
+        state.work = PodWork::Terminating {
+            since: now,
+            grace_seconds: desired.effective_grace_seconds(),
+        };
+    }
+    result.events.push(PodEvent {
+        container: None,
+        warning: false,
+        reason: DEADLINE_EXCEEDED,
+        message: PAST_DEADLINE.to_owned(),
+    });
 }
 
 /// Records what became of the containers since the last call.

@@ -19,6 +19,9 @@ pub(crate) const OWNED_CONDITIONS: [&str; 5] = [
     "PodScheduled",
 ];
 
+/// The reason of a pod that ran longer than its `activeDeadlineSeconds`.
+pub(crate) const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+
 /// The status of a pod, as far as a node owns it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -28,6 +31,12 @@ pub struct PodStatus {
     pub observed_generation: Option<i64>,
     /// `Pending`, `Running`, `Succeeded` or `Failed`.
     pub phase: String,
+    /// Why the node ended the pod: `DeadlineExceeded`, or empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// A human-readable explanation of `reason`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
     /// The conditions of the types in `OWNED_CONDITIONS`.
     #[serde(deserialize_with = "nullable")]
     pub conditions: Vec<PodCondition>,
@@ -204,7 +213,7 @@ impl PodStatus {
     }
 
     /// Returns the part that a node owns: only conditions of the types in [`OWNED_CONDITIONS`], in
-    /// that order.
+    /// that order, and only reasons that a node gives.
     pub(crate) fn owned(mut self) -> Self {
         let position = |condition: &PodCondition| {
             OWNED_CONDITIONS
@@ -214,6 +223,9 @@ impl PodStatus {
         self.conditions
             .retain(|condition| position(condition).is_some());
         self.conditions.sort_by_key(position);
+        if self.reason != DEADLINE_EXCEEDED {
+            (self.reason, self.message) = (String::new(), String::new());
+        }
         self
     }
 

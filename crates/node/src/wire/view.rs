@@ -38,6 +38,8 @@ pub struct PodSpecView {
     pub restart_policy: String,
     /// The default grace period of a deletion.
     pub termination_grace_period_seconds: Option<i64>,
+    /// The longest time that the pod may run on the node.
+    pub active_deadline_seconds: Option<i64>,
     /// True when the pod shares the node's address.
     pub host_network: bool,
     /// The conditions of other writers that must be true before the pod is ready.

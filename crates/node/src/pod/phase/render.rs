@@ -3,12 +3,12 @@
 use clock::whole_seconds;
 use jiff::Timestamp;
 
-use super::{ContainerRecord, PodWork, RecordedState, WorkerState};
+use super::{ContainerRecord, PAST_DEADLINE, PodWork, RecordedState, WorkerState};
 use crate::pod::desired::{ContainerRole, DesiredPod, PodPhase};
 use crate::runtime::{ContainerExit, ContainerObservation, ContainerState, PodObservation};
 use crate::wire::status::{
     ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    ContainerStatusState, OWNED_CONDITIONS, PodCondition, PodIp, PodStatus,
+    ContainerStatusState, DEADLINE_EXCEEDED, OWNED_CONDITIONS, PodCondition, PodIp, PodStatus,
 };
 
 /// The value of a condition, and the time of its last change.
@@ -90,9 +90,17 @@ pub(crate) fn status(
     .map(|ip| ip.to_string())
     .unwrap_or_default();
     let host_ip = pod.host_ip.to_string();
+    // The phase, and with it the reason, is final only when no container runs.
+    let (reason, message) = if pod.past_deadline && pod.phase == PodPhase::Failed {
+        (DEADLINE_EXCEEDED, PAST_DEADLINE)
+    } else {
+        ("", "")
+    };
     PodStatus {
         observed_generation: (desired.generation > 0).then_some(desired.generation),
         phase: pod.phase.name().to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
         conditions,
         host_ips: vec![PodIp {
             ip: host_ip.clone(),

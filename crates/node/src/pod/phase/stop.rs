@@ -197,10 +197,14 @@ fn whole_seconds(from: Timestamp, to: Timestamp) -> u64 {
     u64::try_from(to.duration_since(from).as_secs()).unwrap_or(0)
 }
 
-/// Returns the final phase of a pod. It depends on the exit codes alone, not on the restart policy.
+/// Returns the final phase of a pod. It depends on its deadline and the exit codes, not on the
+/// restart policy.
 fn final_phase(state: &WorkerState, desired: &DesiredPod) -> PodPhase {
     if desired.phase.is_terminal() {
         return desired.phase;
+    }
+    if state.past_deadline {
+        return PodPhase::Failed;
     }
     let succeeded = with_role(desired, ContainerRole::Main).all(|main| {
         state.containers[main]

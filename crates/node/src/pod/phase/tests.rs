@@ -1,6 +1,7 @@
 //! Timelines of whole pods on the simulated runtime: requests, events and published statuses with
 //! their times.
 
+mod deadline;
 mod properties;
 mod restart;
 mod resume;

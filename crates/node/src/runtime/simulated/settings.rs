@@ -1,8 +1,8 @@
 //! The behavior of simulated containers, from the annotations of their pod.
 //!
-//! `sim.exeunt.dev/SETTING` applies to the main containers and sidecars of the pod,
-//! `sim.exeunt.dev/SETTING.CONTAINER` to one container of any role. An invalid value is reported
-//! and ignored.
+//! `sim.exeunt.dev/SETTING` applies to the main containers of the pod and, but for `run-seconds`,
+//! to its sidecars; `sim.exeunt.dev/SETTING.CONTAINER` to one container of any role. An invalid
+//! value is reported and ignored.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub const ANNOTATION_PREFIX: &str = "sim.exeunt.dev/";
 /// The largest accepted duration, 100 years. Longer ones are typing errors.
 const LONGEST_SECONDS: f64 = 36_525.0 * 86_400.0;
 
-/// The default running time of the containers of a Job's pod.
+/// The default running time of the main containers of a Job's pod.
 const JOB_RUNS: SignedDuration = SignedDuration::from_secs(1);
 
 /// The behavior of one container.
@@ -52,31 +52,33 @@ pub(super) fn of_pod(pod: &PodView) -> (Vec<Settings>, Vec<String>) {
         .flatten()
         .any(|owner| owner.kind == "Job" && owner.controller == Some(true));
     let inits = pod.spec.init_containers.iter().map(|container| {
-        (
-            container,
-            container.restart_policy.as_deref() != Some("Always"),
-        )
+        if container.restart_policy.as_deref() == Some("Always") {
+            (container, Role::Sidecar)
+        } else {
+            (container, Role::ByNameOnly)
+        }
     });
     let mains = pod
         .spec
         .containers
         .iter()
-        .map(|container| (container, false));
-    let regular = inits.chain(mains).map(|(container, init)| {
-        (
-            container.name.as_str(),
-            init,
-            defaults(container, init, owned_by_job),
-        )
+        .map(|container| (container, Role::Main));
+    let regular = inits.chain(mains).map(|(container, role)| {
+        let run = match role {
+            Role::ByNameOnly => Some(SignedDuration::ZERO),
+            Role::Main if owned_by_job => Some(JOB_RUNS),
+            Role::Main | Role::Sidecar => None,
+        };
+        (container.name.as_str(), role, defaults(container, run))
     });
     let ephemeral = pod.spec.ephemeral_containers.iter().map(|container| {
         (
             container.name.as_str(),
-            true,
-            defaults(container, false, false),
+            Role::ByNameOnly,
+            defaults(container, None),
         )
     });
-    let mut settings: Vec<(&str, bool, Settings)> = regular.chain(ephemeral).collect();
+    let mut settings: Vec<(&str, Role, Settings)> = regular.chain(ephemeral).collect();
 
     let ours = || {
         pod.metadata
@@ -89,7 +91,7 @@ pub(super) fn of_pod(pod: &PodView) -> (Vec<Settings>, Vec<String>) {
     for (key, value) in ours().filter(|(key, _)| !key.contains('.')) {
         let targets = settings
             .iter_mut()
-            .filter(|(_, by_name_only, _)| !by_name_only)
+            .filter(|(_, role, _)| role.takes(key))
             .map(|(.., settings)| settings);
         warnings.extend(put(key, value, targets).err());
     }
@@ -124,7 +126,29 @@ pub(super) fn of_pod(pod: &PodView) -> (Vec<Settings>, Vec<String>) {
     )
 }
 
-fn defaults(container: &ContainerView, init: bool, owned_by_job: bool) -> Settings {
+/// Which annotations without a container's name apply to a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// All of them.
+    Main,
+    /// All but the running time: a sidecar runs until the main containers have ended.
+    Sidecar,
+    /// None: init and ephemeral containers.
+    ByNameOnly,
+}
+
+impl Role {
+    fn takes(self, setting: &str) -> bool {
+        match self {
+            Self::Main => true,
+            Self::Sidecar => setting != "run-seconds",
+            Self::ByNameOnly => false,
+        }
+    }
+}
+
+/// The settings without annotations. `run` is the time until the container exits by itself.
+fn defaults(container: &ContainerView, run: Option<SignedDuration>) -> Settings {
     let probe_delay = container
         .readiness_probe
         .as_ref()
@@ -137,11 +161,7 @@ fn defaults(container: &ContainerView, init: bool, owned_by_job: bool) -> Settin
     Settings {
         ready_after: SignedDuration::from_secs(probe_delay.unwrap_or_default().max(0)),
         hook: SignedDuration::from_secs(hook.map_or(0, |sleep| sleep.seconds.max(0))),
-        run: match (init, owned_by_job) {
-            (true, _) => Some(SignedDuration::ZERO),
-            (false, true) => Some(JOB_RUNS),
-            (false, false) => None,
-        },
+        run,
         ..Settings::default()
     }
 }
