@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::ControllerOptions;
 use crate::error::{ReconcileError, ignore_not_found};
+use crate::informer::Cache;
 use crate::meta::{ObjectKey, version};
 use crate::pacing::PodPace;
 use crate::partialpod::PartialPod;
@@ -153,13 +154,29 @@ impl ControllerContext {
     }
 
     /// Writes the status of an object over the version that it has. Returns the stored object; none
-    /// when it no longer exists.
-    pub(crate) async fn replace_status<K>(&self, updated: &K) -> Result<Option<K>, ReconcileError>
+    /// when it no longer exists. If `known` shows that it is gone or has a successor, nothing is
+    /// sent: during a mass deletion every fourth status would be written in vain.
+    pub(crate) async fn replace_status<K>(
+        &self,
+        updated: &K,
+        known: &Cache<K>,
+    ) -> Result<Option<K>, ReconcileError>
     where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
+        K: Resource<Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
         K::DynamicType: Default,
     {
         let meta = updated.meta();
+        let present = known.get(&ObjectKey::of_meta(meta));
+        if present.is_none_or(|present| present.meta().uid != meta.uid) {
+            return Ok(None);
+        }
         let api = self.namespaced::<K>(meta.namespace.as_deref().unwrap_or_default());
         let name = meta.name.as_deref().unwrap_or_default();
         let replaced = api

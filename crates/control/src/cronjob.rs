@@ -155,7 +155,9 @@ impl Controller {
             status: Some(status),
             ..cron_job.clone()
         };
-        self.context.replace_status(&updated).await?;
+        self.context
+            .replace_status(&updated, &self.cron_jobs)
+            .await?;
         Ok(())
     }
 }

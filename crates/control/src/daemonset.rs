@@ -2,9 +2,12 @@
 //!
 //! A pod is pinned to its node by name and tolerates the taints of cordoned and unhealthy nodes, so
 //! that such nodes have their pods too. A terminating pod still occupies its node; its successor is
-//! created when it is gone. `plan.rs` decides.
+//! created when it is gone, unless an update surges. `plan.rs` decides, `rollout.rs` about updates.
 
+mod failures;
 mod plan;
+mod pod;
+mod rollout;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +27,7 @@ use crate::podcontrol::{PodControl, wake_by_pods};
 use crate::queue::{Requeue, WorkQueue};
 use crate::revisions;
 use crate::selector::Selector;
+use failures::Failures;
 
 const WORKERS: usize = 8;
 const COMPONENT: &str = "daemonset-controller";
@@ -37,6 +41,7 @@ struct Controller {
     nodes: Arc<Cache<Node>>,
     revisions: Arc<Cache<ControllerRevision>>,
     control: PodControl,
+    failures: Failures,
 }
 
 pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
@@ -71,6 +76,7 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
         nodes: Arc::clone(&informers.nodes.cache),
         revisions: Arc::clone(&informers.controller_revisions.cache),
         control,
+        failures: Failures::default(),
     });
     let synced = vec![
         informers.daemon_sets.cache.synced(),
@@ -85,6 +91,7 @@ impl Reconciler for Controller {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let Some(set) = self.sets.get(key) else {
             self.control.expectations.forget(key);
+            self.failures.forget(key);
             return Ok(Requeue::OnChange);
         };
         let Some(spec) = &set.spec else {
@@ -116,7 +123,14 @@ impl Reconciler for Controller {
             .and_then(|labels| labels.get(HASH).cloned())
             .unwrap_or_default();
         let now = self.context.now();
-        let plan = plan::plan(&set, &pods, &self.nodes.all(), &hash, now);
+        let held_until = |node: &str| self.failures.held_until(&set, node, now);
+        let state = plan::DaemonSetState {
+            set: &set,
+            hash: &hash,
+            held_until: &held_until,
+            now,
+        };
+        let plan = plan::plan(&state, &pods, &self.nodes.all());
         let acted = if seen {
             self.act(&set, &plan, &hash).await
         } else {
@@ -127,13 +141,13 @@ impl Reconciler for Controller {
                 status: Some(status),
                 ..(*set).clone()
             };
-            self.context.replace_status(&updated).await?;
+            self.context.replace_status(&updated, &self.sets).await?;
         }
         let again = acted?;
         let in_use = |known: &ControllerRevision| {
             known.metadata.name == revision.metadata.name
                 || pods.iter().any(|pod| {
-                    plan::hash_of(pod)
+                    pod::hash_of(pod)
                         == known
                             .metadata
                             .labels
@@ -149,7 +163,7 @@ impl Reconciler for Controller {
             spec.revision_history_limit,
         )
         .await?;
-        Ok(Requeue::at(now, plan.available_at).or_after(again))
+        Ok(Requeue::at(now, plan.recheck).or_after(again))
     }
 }
 
@@ -161,22 +175,19 @@ impl Controller {
         plan: &plan::DaemonSetPlan,
         hash: &str,
     ) -> Result<Option<Duration>, ReconcileError> {
-        for (pod, node) in &plan.failed {
-            let key = ObjectKey::of(set);
-            let message = format!(
-                "Found failed daemon pod {}/{} on node {node}, will try to kill it",
-                key.namespace,
-                crate::pods::name(pod)
-            );
+        for (event_type, reason, message) in &plan.events {
             self.control
                 .recorder
-                .event(set, EventType::Warning, "FailedDaemonPod", message);
+                .event(set, *event_type, reason, message.clone());
+        }
+        for node in &plan.failed_on {
+            self.failures.failed(set, node, self.context.now());
         }
         self.control.delete(set, &plan.delete).await?;
         let pods = plan
             .create
             .iter()
-            .map(|node| plan::make(set, node, hash))
+            .map(|node| pod::make(set, node, hash))
             .collect();
         Ok(self.control.create(set, pods).await?)
     }

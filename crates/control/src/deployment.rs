@@ -177,7 +177,9 @@ impl Reconciler for Controller {
             ));
         }
         if let Some(updated) = updated {
-            self.context.replace_status(&updated).await?;
+            self.context
+                .replace_status(&updated, &self.deployments)
+                .await?;
         }
         match failure {
             None => Ok(plan.recheck.map_or(Requeue::OnChange, Requeue::After)),

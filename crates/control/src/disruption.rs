@@ -6,8 +6,9 @@
 //! never overwrites a charge (`write.rs`): when the new status depends on the granted evictions and
 //! another eviction was granted meanwhile, the write fails and the budget is counted again.
 //!
-//! Pods and budgets wake it and, unlike upstream, so do controllers that are scaled and pods whose
-//! labels no longer match a budget. Changes in quick succession are counted together
+//! Pods and budgets wake it and, unlike upstream, so do built-in controllers that are scaled and
+//! pods whose labels no longer match a budget. Nothing watches owners of other kinds: their `scale`
+//! is requested whenever the budget is counted. Changes in quick succession are counted together
 //! (`throttle.rs`). `stale.rs` resets `DisruptionTarget` conditions of disruptions that did not
 //! happen.
 

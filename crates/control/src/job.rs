@@ -174,8 +174,8 @@ impl Controller {
         })
     }
 
-    /// Stops, discards and creates pods. Returns when to look again if not all pods could be created
-    /// yet.
+    /// Stops, discards and creates pods. Returns when to look again if not all pods could be
+    /// created yet.
     async fn act(
         &self,
         job: &Job,
@@ -196,12 +196,12 @@ impl Controller {
             status: Some(status),
             ..job.clone()
         };
-        self.context.replace_status(&updated).await
+        self.context.replace_status(&updated, &self.jobs).await
     }
 
     /// Makes the three writes of counting. What fails in between is continued by the next
-    /// reconciliation. `acted` is false when pods could not be created or deleted: then the job does
-    /// not end yet.
+    /// reconciliation. `acted` is false when pods could not be created or deleted: then the job
+    /// does not end yet.
     async fn count(
         &self,
         job: &Job,

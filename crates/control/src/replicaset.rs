@@ -120,7 +120,7 @@ impl<K: ReplicaController> Reconciler for Controller<K> {
         let now = self.context.now();
         let counts = plan::counts(&*set, &active, terminating, managed.as_ref().err(), now);
         if let Some(updated) = set.with_status(&counts) {
-            self.context.replace_status(&updated).await?;
+            self.context.replace_status(&updated, &self.sets).await?;
         }
         let again = managed.map_err(|failure| failure.error)?;
         Ok(Requeue::at(now, counts.available_at).or_after(again))

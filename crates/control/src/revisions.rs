@@ -141,6 +141,8 @@ where
                         name: Some(name.clone()),
                         namespace: meta.namespace.clone(),
                         labels: Some(labels),
+                        // `kubectl rollout history` shows the cause of a change from here.
+                        annotations: meta.annotations.clone(),
                         owner_references: Some(vec![controlled_by(owner)]),
                         ..ObjectMeta::default()
                     },

@@ -142,7 +142,7 @@ impl Reconciler for Controller {
                 status: Some(status),
                 ..(*set).clone()
             };
-            self.context.replace_status(&updated).await?;
+            self.context.replace_status(&updated, &self.sets).await?;
         }
         let again = acted?;
         let in_use = |revision: &ControllerRevision| {
@@ -275,8 +275,8 @@ impl Controller {
         }
     }
 
-    /// Creates a claim of a pod unless it exists. A claim that is being deleted is an error, because
-    /// a pod that used it would lose its volume.
+    /// Creates a claim of a pod unless it exists. A claim that is being deleted is an error,
+    /// because a pod that used it would lose its volume.
     async fn ensure_claim(
         &self,
         set: &StatefulSet,

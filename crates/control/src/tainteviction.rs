@@ -1,6 +1,8 @@
 //! Deletes pods from nodes with `NoExecute` taints that they do not tolerate.
 //!
-//! A pod that tolerates a taint for a limited time is deleted when that time is over. Budgets do
+//! A pod that tolerates a taint for a limited time is deleted when that time is over. The time runs
+//! from the taint's `timeAdded`, or else (`kubectl taint` sets none) from the moment at which the
+//! taint was first seen on the node; for a pod that came later, from when it was bound. Budgets do
 //! not apply, as upstream.
 
 use std::collections::HashMap;
@@ -18,7 +20,7 @@ use crate::informer::Cache;
 use crate::informers::Informers;
 use crate::meta::{ObjectKey, after_seconds, delete_params, until};
 use crate::nodes;
-use crate::pods::{is_finished, is_terminating, name, namespace, node_name};
+use crate::pods::{condition, is_finished, is_terminating, name, namespace, node_name};
 use crate::queue::{Requeue, WorkQueue};
 
 const WORKERS: usize = 8;
@@ -31,13 +33,21 @@ struct Controller {
     /// Pods whose deletion is scheduled: the deadline by the clock, and the moment when it comes.
     /// The moment stays when the clock is set.
     scheduled: Mutex<HashMap<ObjectKey, (Timestamp, Instant)>>,
+    arrivals: Arc<Arrivals>,
     recorder: EventRecorder,
 }
 
 pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
     let queue: WorkQueue<ObjectKey> = WorkQueue::new();
     let (wake, pods) = (queue.clone(), Arc::clone(&informers.pods.cache));
+    let arrivals = Arc::new(Arrivals::default());
+    let (seen, clock) = (Arc::clone(&arrivals), context.clock.clone());
     informers.nodes.subscribe(move |change| {
+        seen.observe(
+            nodes::name(change.latest()),
+            change.new.as_deref(),
+            clock.now(),
+        );
         let before: Vec<_> = change
             .old
             .iter()
@@ -74,6 +84,7 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
         nodes: Arc::clone(&informers.nodes.cache),
         pods: Arc::clone(&informers.pods.cache),
         scheduled: Mutex::default(),
+        arrivals,
         recorder: context.recorder(COMPONENT),
     });
     let synced = vec![
@@ -87,10 +98,54 @@ fn no_execute_taints(node: &Node) -> impl Iterator<Item = &Taint> {
     nodes::taints(node).filter(|taint| taint.effect == "NoExecute")
 }
 
+/// When taints without `timeAdded` were first seen, by node.
+#[derive(Default)]
+struct Arrivals(Mutex<HashMap<String, Vec<(Taint, Timestamp)>>>);
+
+impl Arrivals {
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Vec<(Taint, Timestamp)>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers new taints and forgets those that are gone. `node` is none when it is gone itself.
+    fn observe(&self, name: &str, node: Option<&Node>, now: Timestamp) {
+        let mut all = self.all();
+        let known = all.remove(name).unwrap_or_default();
+        let taints = node.into_iter().flat_map(no_execute_taints);
+        let undated = taints.filter(|taint| taint.time_added.is_none());
+        let seen: Vec<(Taint, Timestamp)> = undated
+            .map(|taint| {
+                let earlier = known.iter().find(|(known, _)| known == taint);
+                (taint.clone(), earlier.map_or(now, |(_, at)| *at))
+            })
+            .collect();
+        if !seen.is_empty() {
+            all.insert(name.to_owned(), seen);
+        }
+    }
+
+    /// When the node got this taint.
+    fn of(&self, node: &Node, taint: &Taint) -> Option<Timestamp> {
+        if let Some(added) = &taint.time_added {
+            return Some(added.0);
+        }
+        let all = self.all();
+        let mut seen = all.get(nodes::name(node))?.iter();
+        seen.find(|(known, _)| known == taint).map(|(_, at)| *at)
+    }
+}
+
+/// When the pod was bound to its node; without a time in the condition, when it was created.
+fn bound_at(pod: &Pod) -> Option<Timestamp> {
+    condition(pod, "PodScheduled")
+        .and_then(|scheduled| scheduled.last_transition_time.as_ref())
+        .or(pod.metadata.creation_timestamp.as_ref())
+        .map(|time| time.0)
+}
+
 /// When the pod has to be deleted; none when it may stay.
-fn deadline(pod: &Pod, node: &Node, now: Timestamp) -> Option<Timestamp> {
+fn deadline(pod: &Pod, node: &Node, arrivals: &Arrivals, now: Timestamp) -> Option<Timestamp> {
     let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_ref());
-    let born = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
     no_execute_taints(node)
         .filter_map(|taint| {
             let mut covering = nodes::covering(tolerations, taint).peekable();
@@ -100,12 +155,8 @@ fn deadline(pod: &Pod, node: &Node, now: Timestamp) -> Option<Timestamp> {
             let seconds = covering
                 .filter_map(|toleration| toleration.toleration_seconds)
                 .min()?;
-            let since = taint
-                .time_added
-                .as_ref()
-                .map(|time| time.0)
-                .max(born)
-                .unwrap_or(now);
+            let arrived = arrivals.of(node, taint);
+            let since = arrived.max(bound_at(pod)).unwrap_or(now);
             Some(after_seconds(since, seconds.max(0)))
         })
         .min()
@@ -125,7 +176,7 @@ impl Reconciler for Controller {
             return Ok(Requeue::OnChange);
         };
         let now = self.context.now();
-        match deadline(&pod, &node, now) {
+        match deadline(&pod, &node, &self.arrivals, now) {
             None => {
                 if self.unschedule(key) {
                     self.recorder.event(
@@ -231,10 +282,64 @@ mod tests {
                     "tolerations": tolerations}}),
             );
             assert_eq!(
-                deadline(&pod, &node, at("2026-01-01T00:00:30Z")),
+                deadline(
+                    &pod,
+                    &node,
+                    &Arrivals::default(),
+                    at("2026-01-01T00:00:30Z")
+                ),
                 expected,
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn the_time_of_a_toleration_runs_from_the_taints_coming() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let node = |taints: Value| -> Node {
+            serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": {"taints": taints}}))
+                .expect("a node")
+        };
+        let undated = json!([{"key": "out", "effect": "NoExecute"}]);
+        let dated = json!([{"key": "out", "effect": "NoExecute",
+            "timeAdded": "2026-01-01T02:00:00Z"}]);
+        let arrivals = Arrivals::default();
+        let born_at = |created: &str, bound: Option<&str>| {
+            let conditions = bound.map(|bound| {
+                json!([{"type": "PodScheduled", "status": "True", "lastTransitionTime": bound}])
+            });
+            pod(
+                json!({"metadata": {"name": "p", "creationTimestamp": created},
+                "spec": {"containers": [], "nodeName": "a", "tolerations": [{"key": "out",
+                    "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}]},
+                "status": {"conditions": conditions}}),
+            )
+        };
+        let old = born_at("2026-01-01T00:00:00Z", None);
+        let tainted = node(undated.clone());
+        arrivals.observe("a", Some(&tainted), at("2026-01-01T01:00:00Z"));
+        // Other changes of the node do not start the time anew.
+        arrivals.observe("a", Some(&tainted), at("2026-01-01T01:00:30Z"));
+        let now = at("2026-01-01T01:00:40Z");
+        let young = born_at("2026-01-01T01:00:20Z", None);
+        let queued = born_at("2026-01-01T00:00:00Z", Some("2026-01-01T01:00:30Z"));
+        let cases = [
+            (&old, &undated, "2026-01-01T01:01:00Z"),
+            (&young, &undated, "2026-01-01T01:01:20Z"),
+            (&queued, &undated, "2026-01-01T01:01:30Z"),
+            (&old, &dated, "2026-01-01T02:01:00Z"),
+        ];
+        for (pod, taints, expected) in cases {
+            let found = deadline(pod, &node(taints.clone()), &arrivals, now);
+            assert_eq!(found, Some(at(expected)), "{taints} {:?}", pod.metadata);
+        }
+        // A taint that went and came again starts anew.
+        arrivals.observe("a", Some(&node(json!([]))), at("2026-01-01T01:00:50Z"));
+        arrivals.observe("a", Some(&tainted), at("2026-01-01T03:00:00Z"));
+        let found = deadline(&old, &tainted, &arrivals, now);
+        assert_eq!(found, Some(at("2026-01-01T03:01:00Z")));
+        arrivals.observe("a", None, now);
+        assert!(arrivals.all().is_empty());
     }
 }

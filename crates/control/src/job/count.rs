@@ -27,9 +27,9 @@ pub(super) struct CountedPods {
 
 /// Puts pods that have ended into the status, as completed indexes or as uncounted uids.
 ///
-/// A pod that waits for its successor is not counted before that exists, because the successor takes
-/// over its failures. When the job ends, all its pods are counted, those that it stops as failed
-/// unless the job has succeeded.
+/// A pod that waits for its successor is not counted before that exists, because the successor
+/// takes over its failures. When the job ends, all its pods are counted, those that it stops as
+/// failed unless the job has succeeded.
 pub(super) fn count(
     state: &JobState<'_>,
     outcome: Option<&Outcome>,

@@ -118,8 +118,8 @@ impl JobPlan {
     }
 }
 
-/// The status after the pods of the plan were released; none when it stays as it is. `status` is the
-/// present one.
+/// The status after the pods of the plan were released; none when it stays as it is. `status` is
+/// the present one.
 pub(super) fn conclude(
     job: &Job,
     plan: &JobPlan,

@@ -33,8 +33,8 @@ pub(super) fn make(job: &Job, spec: &JobSpec) -> Pod {
     pod
 }
 
-/// Makes the pod of an index. `failures` are those of earlier pods of the index: the counted and the
-/// ignored ones.
+/// Makes the pod of an index. `failures` are those of earlier pods of the index: the counted and
+/// the ignored ones.
 pub(super) fn make_indexed(job: &Job, spec: &JobSpec, index: i32, failures: (i32, i32)) -> Pod {
     let name = job.metadata.name.as_deref().unwrap_or_default();
     let mut pod = make(job, spec);

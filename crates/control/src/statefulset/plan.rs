@@ -60,7 +60,7 @@ pub(super) struct Revisions {
 }
 
 /// Finds a claim of the set's namespace by name.
-pub(super) type FindClaim<'a> = &'a dyn Fn(&str) -> Option<Arc<PersistentVolumeClaim>>;
+pub(super) type FindClaim<'a> = &'a (dyn Fn(&str) -> Option<Arc<PersistentVolumeClaim>> + Sync);
 
 struct StatefulSetState<'a> {
     set: &'a StatefulSet,

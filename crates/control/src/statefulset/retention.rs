@@ -31,7 +31,8 @@ fn deletes(set: &StatefulSet) -> [bool; 2] {
     ]
 }
 
-/// True when the reference names this object by kind and name. The uid may be that of a predecessor.
+/// True when the reference names this object by kind and name. The uid may be that of a
+/// predecessor.
 fn names<K: Resource<DynamicType = ()>>(reference: &OwnerReference, owner: &K) -> bool {
     reference.api_version == K::api_version(&())
         && reference.kind == K::kind(&())
@@ -149,6 +150,9 @@ mod tests {
         .expect("a claim")
     }
 
+    /// The uids of the owners that a claim should have; none when it has them.
+    type Owners<'a> = Option<&'a [&'a str]>;
+
     fn uids(owners: Option<Vec<OwnerReference>>) -> Option<Vec<String>> {
         owners.map(|owners| owners.into_iter().map(|owner| owner.uid).collect())
     }
@@ -158,25 +162,25 @@ mod tests {
         let (pod, none) = (pod(), Vec::new());
         let by_set = vec![owner("StatefulSet", "sts", "s", true)];
         let by_pod = vec![owner("Pod", "sts-0", "p", true)];
-        let cases: [(&str, &str, bool, &Vec<Value>, Option<&[&str]>); 16] = [
-            ("Retain", "Retain", true, &none, None),
-            ("Retain", "Retain", false, &none, None),
-            ("Retain", "Retain", true, &by_set, Some(&[])),
-            ("Retain", "Retain", false, &by_pod, Some(&[])),
-            ("Delete", "Retain", true, &none, Some(&["s"])),
-            ("Delete", "Retain", true, &by_set, None),
-            ("Delete", "Retain", false, &by_set, None),
-            ("Delete", "Retain", false, &by_pod, Some(&["s"])),
-            ("Retain", "Delete", true, &none, None),
-            ("Retain", "Delete", true, &by_pod, Some(&[])),
-            ("Retain", "Delete", false, &none, Some(&["p"])),
-            ("Retain", "Delete", false, &by_pod, None),
-            ("Delete", "Delete", true, &none, Some(&["s"])),
-            ("Delete", "Delete", true, &by_set, None),
-            ("Delete", "Delete", false, &by_set, Some(&["p"])),
-            ("Delete", "Delete", true, &by_pod, Some(&["s"])),
+        let cases: [([&str; 2], bool, &Vec<Value>, Owners<'_>); 16] = [
+            (["Retain", "Retain"], true, &none, None),
+            (["Retain", "Retain"], false, &none, None),
+            (["Retain", "Retain"], true, &by_set, Some(&[])),
+            (["Retain", "Retain"], false, &by_pod, Some(&[])),
+            (["Delete", "Retain"], true, &none, Some(&["s"])),
+            (["Delete", "Retain"], true, &by_set, None),
+            (["Delete", "Retain"], false, &by_set, None),
+            (["Delete", "Retain"], false, &by_pod, Some(&["s"])),
+            (["Retain", "Delete"], true, &none, None),
+            (["Retain", "Delete"], true, &by_pod, Some(&[])),
+            (["Retain", "Delete"], false, &none, Some(&["p"])),
+            (["Retain", "Delete"], false, &by_pod, None),
+            (["Delete", "Delete"], true, &none, Some(&["s"])),
+            (["Delete", "Delete"], true, &by_set, None),
+            (["Delete", "Delete"], false, &by_set, Some(&["p"])),
+            (["Delete", "Delete"], true, &by_pod, Some(&["s"])),
         ];
-        for (deleted, scaled, in_range, before, expected) in cases {
+        for ([deleted, scaled], in_range, before, expected) in cases {
             let of = ClaimingPod {
                 pod: &pod,
                 in_range,
@@ -202,10 +206,10 @@ mod tests {
         let ours = owner("StatefulSet", "sts", "s", true);
         let former = owner("StatefulSet", "sts", "old", true);
         let weak = owner("StatefulSet", "sts", "s", false);
-        let cases: [(&[Value], bool, Option<&[&str]>); 5] = [
+        let cases: [(&[Value], bool, Owners<'_>); 5] = [
             (&[watcher], false, Some(&["b", "s"])),
-            (&[foreign.clone()], true, None),
-            (&[foreign, ours], true, Some(&["b"])),
+            (std::slice::from_ref(&foreign), true, None),
+            (&[foreign.clone(), ours], true, Some(&["b"])),
             (&[former], true, None),
             (&[weak], false, Some(&["s"])),
         ];
