@@ -207,6 +207,33 @@ fn the_generation_counts_changes_for_controllers() {
 }
 
 #[test]
+fn the_unavailability_of_a_stateful_set_is_dropped_as_its_gate_is_off() {
+    let resource = "apps/v1/statefulsets";
+    let path = ["spec", "updateStrategy", "rollingUpdate"];
+    let set = |most: &str| {
+        let rolling = format!("{{type: RollingUpdate, rollingUpdate: {{{most}}}}}");
+        format!(
+            "spec: {{selector: {{matchLabels: {{a: b}}}}, updateStrategy: {rolling}, {TEMPLATE}}}"
+        )
+    };
+    for most in [
+        "maxUnavailable: 2",
+        "maxUnavailable: 0",
+        "maxUnavailable: 200%",
+        "",
+    ] {
+        check_part(resource, &set(most), &path, r#"{"partition":0}"#);
+        let (next, faults) = change(resource, &set(""), &set(most), "", ON);
+        assert_eq!(faults, [""; 0], "{most}");
+        assert_eq!(
+            at(&next, &path),
+            &kinds::tree::json!({"partition": 0}),
+            "{most}"
+        );
+    }
+}
+
+#[test]
 fn a_status_update_changes_nothing_else() {
     let (next, faults) = change(
         "v1/pods",
