@@ -226,7 +226,7 @@ fn the_unavailability_of_a_stateful_set_is_dropped_as_its_gate_is_off() {
         let (next, faults) = change(resource, &set(""), &set(most), "", ON);
         assert_eq!(faults, [""; 0], "{most}");
         assert_eq!(
-            at(&next, &path),
+            crate::tree::at(&next, &path),
             &kinds::tree::json!({"partition": 0}),
             "{most}"
         );
