@@ -87,6 +87,12 @@ fn sidecars_of_a_job_run_until_the_main_containers_have_ended() {
         (run_seconds("3"), true, "3", "Completed 0"),
         (run_seconds("3"), false, "3", "Completed 0"),
         (
+            json!({"sim.exeunt.dev/run-seconds": "3", "sim.exeunt.dev/startup-seconds.c": "2"}),
+            true,
+            "5",
+            "Completed 0",
+        ),
+        (
             json!({"sim.exeunt.dev/run-seconds": "3", "sim.exeunt.dev/exit-code.s": "7"}),
             true,
             "3",
