@@ -5,6 +5,7 @@
 //! unless the set allows parallel changes. Fixed names make creation idempotent, so no expectations
 //! are needed. `retention.rs` decides who owns the claims of the pods.
 
+mod departed;
 mod plan;
 mod pod;
 mod retention;
@@ -32,6 +33,7 @@ use crate::pods::{name, namespace};
 use crate::queue::{Requeue, WorkQueue};
 use crate::revisions;
 use crate::selector::Selector;
+use departed::DepartedPods;
 use plan::{ClaimAction, Revisions, StatefulSetAction, StatefulSetPlan};
 use retention::ClaimingPod;
 
@@ -39,9 +41,9 @@ const WORKERS: usize = 8;
 const COMPONENT: &str = "statefulset-controller";
 
 /// What is done to a pod, and the reasons of the events about success and failure.
-type Verb = (&'static str, &'static str, &'static str);
-const CREATE: Verb = ("Create", "SuccessfulCreate", "FailedCreate");
-const DELETE: Verb = ("Delete", "SuccessfulDelete", "FailedDelete");
+type PodVerb = (&'static str, &'static str, &'static str);
+const CREATE: PodVerb = ("Create", "SuccessfulCreate", "FailedCreate");
+const DELETE: PodVerb = ("Delete", "SuccessfulDelete", "FailedDelete");
 
 struct Controller {
     context: ControllerContext,
@@ -49,12 +51,23 @@ struct Controller {
     pods: Arc<Cache<Pod>>,
     revisions: Arc<Cache<ControllerRevision>>,
     claims: Arc<Cache<PersistentVolumeClaim>>,
+    departed: Arc<DepartedPods>,
     recorder: EventRecorder,
 }
 
 pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
     let queue: WorkQueue<ObjectKey> = WorkQueue::new();
     informers.stateful_sets.enqueue_changes(&queue);
+    // This subscription comes first: a set that the end of a pod wakes has to know of it.
+    let departed = Arc::new(DepartedPods::default());
+    let seen = Arc::clone(&departed);
+    informers.pods.subscribe(move |change| {
+        if let (Some(pod), None) = (&change.old, &change.new)
+            && controller_of(&pod.metadata).is_some_and(|owner| owner.kind == "StatefulSet")
+        {
+            seen.removed(ObjectKey::of(&**pod));
+        }
+    });
     let known = Arc::clone(&informers.stateful_sets.cache);
     wake_by_pods::<StatefulSet>(
         informers,
@@ -84,6 +97,7 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
         pods: Arc::clone(&informers.pods.cache),
         revisions: Arc::clone(&informers.controller_revisions.cache),
         claims: Arc::clone(&informers.claims.cache),
+        departed,
         recorder: context.recorder(COMPONENT),
     });
     let synced = vec![
@@ -178,12 +192,21 @@ impl Controller {
         .await
         .into_iter()
         .collect::<Result<Vec<()>, ReconcileError>>()?;
+        let wait = |action: &StatefulSetAction| match action {
+            StatefulSetAction::Create { pod, .. } => self.departed.wait(&ObjectKey::of(&**pod)),
+            StatefulSetAction::Delete(_) => None,
+        };
         let is_create =
             |action: &&StatefulSetAction| matches!(action, StatefulSetAction::Create { .. });
-        let missing = plan.actions.iter().filter(is_create).count();
+        let (due, held): (Vec<_>, Vec<_>) = plan
+            .actions
+            .iter()
+            .partition(|action| wait(action).is_none());
+        let missing = due.iter().copied().filter(is_create).count();
         let mut granted = self.context.pod_pace.grant(missing);
         let again = (granted < missing).then_some(ASK_AGAIN);
-        let paced = plan.actions.iter().filter(|action| {
+        let again = held.into_iter().filter_map(wait).chain(again).min();
+        let paced = due.into_iter().filter(|action| {
             if !is_create(action) {
                 return true;
             }
@@ -360,7 +383,7 @@ impl Controller {
     fn pod_event(
         &self,
         set: &StatefulSet,
-        (verb, done, failed): Verb,
+        (verb, done, failed): PodVerb,
         pod: &Pod,
         error: Option<&ReconcileError>,
     ) {

@@ -33,14 +33,14 @@ struct Controller {
     /// Pods whose deletion is scheduled: the deadline by the clock, and the moment when it comes.
     /// The moment stays when the clock is set.
     scheduled: Mutex<HashMap<ObjectKey, (Timestamp, Instant)>>,
-    arrivals: Arc<Arrivals>,
+    arrivals: Arc<TaintArrivals>,
     recorder: EventRecorder,
 }
 
 pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
     let queue: WorkQueue<ObjectKey> = WorkQueue::new();
     let (wake, pods) = (queue.clone(), Arc::clone(&informers.pods.cache));
-    let arrivals = Arc::new(Arrivals::default());
+    let arrivals = Arc::new(TaintArrivals::default());
     let (seen, clock) = (Arc::clone(&arrivals), context.clock.clone());
     informers.nodes.subscribe(move |change| {
         seen.observe(
@@ -100,14 +100,14 @@ fn no_execute_taints(node: &Node) -> impl Iterator<Item = &Taint> {
 
 /// When taints without `timeAdded` were first seen, by node.
 #[derive(Default)]
-struct Arrivals(Mutex<HashMap<String, Vec<(Taint, Timestamp)>>>);
+struct TaintArrivals(Mutex<HashMap<String, Vec<(Taint, Timestamp)>>>);
 
-impl Arrivals {
+impl TaintArrivals {
     fn all(&self) -> MutexGuard<'_, HashMap<String, Vec<(Taint, Timestamp)>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers new taints and forgets those that are gone. `node` is none when it is gone itself.
+    /// Remembers new taints and forgets those that are gone. Without a `node`, the node is gone.
     fn observe(&self, name: &str, node: Option<&Node>, now: Timestamp) {
         let mut all = self.all();
         let known = all.remove(name).unwrap_or_default();
@@ -144,7 +144,7 @@ fn bound_at(pod: &Pod) -> Option<Timestamp> {
 }
 
 /// When the pod has to be deleted; none when it may stay.
-fn deadline(pod: &Pod, node: &Node, arrivals: &Arrivals, now: Timestamp) -> Option<Timestamp> {
+fn deadline(pod: &Pod, node: &Node, arrivals: &TaintArrivals, now: Timestamp) -> Option<Timestamp> {
     let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_ref());
     no_execute_taints(node)
         .filter_map(|taint| {
@@ -285,7 +285,7 @@ mod tests {
                 deadline(
                     &pod,
                     &node,
-                    &Arrivals::default(),
+                    &TaintArrivals::default(),
                     at("2026-01-01T00:00:30Z")
                 ),
                 expected,
@@ -304,7 +304,7 @@ mod tests {
         let undated = json!([{"key": "out", "effect": "NoExecute"}]);
         let dated = json!([{"key": "out", "effect": "NoExecute",
             "timeAdded": "2026-01-01T02:00:00Z"}]);
-        let arrivals = Arrivals::default();
+        let arrivals = TaintArrivals::default();
         let born_at = |created: &str, bound: Option<&str>| {
             let conditions = bound.map(|bound| {
                 json!([{"type": "PodScheduled", "status": "True", "lastTransitionTime": bound}])
@@ -319,7 +319,7 @@ mod tests {
         let old = born_at("2026-01-01T00:00:00Z", None);
         let tainted = node(undated.clone());
         arrivals.observe("a", Some(&tainted), at("2026-01-01T01:00:00Z"));
-        // Other changes of the node do not start the time anew.
+        // Other changes of the node do not start the time again.
         arrivals.observe("a", Some(&tainted), at("2026-01-01T01:00:30Z"));
         let now = at("2026-01-01T01:00:40Z");
         let young = born_at("2026-01-01T01:00:20Z", None);
@@ -334,7 +334,7 @@ mod tests {
             let found = deadline(pod, &node(taints.clone()), &arrivals, now);
             assert_eq!(found, Some(at(expected)), "{taints} {:?}", pod.metadata);
         }
-        // A taint that went and came again starts anew.
+        // A taint that went and came again starts again.
         arrivals.observe("a", Some(&node(json!([]))), at("2026-01-01T01:00:50Z"));
         arrivals.observe("a", Some(&tainted), at("2026-01-01T03:00:00Z"));
         let found = deadline(&old, &tainted, &arrivals, now);

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{EvictParams, ListParams, PostParams};
+use kube::api::{EvictParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use registry::request::User;
 use serde_json::json;
@@ -102,6 +103,141 @@ async fn an_evicted_pod_is_replaced_while_the_budget_holds_the_others() -> anyho
     };
     cluster.wait_for(2 * MINUTE, replaced).await?;
     cluster.wait_for(MINUTE, allowed).await?;
+    cluster.stop().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rolling_update_makes_each_pod_of_a_stateful_set_once() -> anyhow::Result<()> {
+    let cluster = TestCluster::start(2).await?;
+    let client = cluster.client();
+    let sets = Api::<StatefulSet>::default_namespaced(client.clone());
+    let labels = BTreeMap::from([("app", "db")]);
+    let set = json!({
+        "metadata": {"name": "db"},
+        "spec": {
+            "replicas": 3,
+            "serviceName": "db",
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"terminationGracePeriodSeconds": 1,
+                    "containers": [{"name": "db", "image": "postgres"}]},
+            },
+        },
+    });
+    sets.create(&PostParams::default(), &serde_json::from_value(set)?)
+        .await?;
+    let is_updated = async |revisions: usize| {
+        let set = sets.get("db").await?;
+        let status = set.status.unwrap_or_default();
+        let names = [&status.current_revision, &status.update_revision];
+        let all = api_count::<ControllerRevision>(&client).await?;
+        let done = status.updated_replicas == Some(3)
+            && status.ready_replicas == Some(3)
+            && names[0] == names[1]
+            && set.metadata.generation == status.observed_generation
+            && all == revisions;
+        anyhow::Ok(done.then_some(()))
+    };
+    cluster
+        .wait_for(MINUTE, async || is_updated(1).await)
+        .await?;
+    let patch = json!({"spec": {"template": {"metadata": {"annotations": {"v": "2"}}}}});
+    sets.patch("db", &PatchParams::default(), &Patch::Merge(&patch))
+        .await?;
+    cluster
+        .wait_for(MINUTE, async || is_updated(2).await)
+        .await?;
+    let count = cluster
+        .wait_for(MINUTE, async || {
+            let events = Api::<Event>::default_namespaced(client.clone())
+                .list(&ListParams::default())
+                .await?;
+            let created = |event: &&Event| event.reason.as_deref() == Some("SuccessfulCreate");
+            let counts = events
+                .iter()
+                .filter(created)
+                .filter_map(|event| event.count);
+            Ok(Some(counts.sum::<i32>()).filter(|count| *count >= 6))
+        })
+        .await?;
+    assert_eq!(count, 6, "three pods of each revision");
+    cluster.stop().await
+}
+
+async fn api_count<K>(client: &Client) -> anyhow::Result<usize>
+where
+    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
+{
+    let list = Api::<K>::default_namespaced(client.clone())
+        .list(&ListParams::default())
+        .await?;
+    Ok(list.items.len())
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_end_by_their_policies_on_simulated_nodes() -> anyhow::Result<()> {
+    let cluster = TestCluster::start(1).await?;
+    let client = cluster.client();
+    let jobs = Api::<Job>::default_namespaced(client.clone());
+    let sidecar = json!([{"name": "s", "image": "i", "restartPolicy": "Always"}]);
+    // (name, spec, exit code of the pods, reason, [succeeded, failed], failed indexes)
+    let cases = [
+        (
+            "indexes",
+            json!({"completions": 2, "parallelism": 2, "backoffLimitPerIndex": 1}),
+            "1",
+            "FailedIndexes",
+            [None, Some(4)],
+            Some("0,1"),
+        ),
+        (
+            "enough",
+            json!({"completions": 5, "successPolicy": {"rules": [{"succeededCount": 2}]}}),
+            "0",
+            "SuccessPolicy",
+            [Some(2), None],
+            None,
+        ),
+        (
+            "limit",
+            json!({"completions": 2, "backoffLimit": 1}),
+            "1",
+            "BackoffLimitExceeded",
+            [None, Some(2)],
+            None,
+        ),
+    ];
+    for (name, mut spec, code, reason, counts, failed_indexes) in cases {
+        spec["completionMode"] = json!("Indexed");
+        spec["template"] = json!({
+            "metadata": {"annotations": {"sim.exeunt.dev/exit-code.c": code}},
+            "spec": {"restartPolicy": "Never", "initContainers": sidecar,
+                "containers": [{"name": "c", "image": "i"}]}});
+        let job = json!({"metadata": {"name": name}, "spec": spec});
+        jobs.create(&PostParams::default(), &serde_json::from_value(job)?)
+            .await?;
+        let status = cluster
+            .wait_for(10 * MINUTE, async || {
+                let status = jobs.get(name).await?.status.unwrap_or_default();
+                let mut conditions = status.conditions.iter().flatten();
+                let ended = conditions.any(|one| matches!(&*one.type_, "Complete" | "Failed"));
+                Ok(ended.then_some(status))
+            })
+            .await?;
+        let conditions = status.conditions.unwrap_or_default();
+        assert!(
+            conditions
+                .iter()
+                .all(|one| one.reason.as_deref() == Some(reason)),
+            "{name}: {conditions:?}"
+        );
+        assert_eq!([status.succeeded, status.failed], counts, "{name}");
+        assert_eq!(status.failed_indexes.as_deref(), failed_indexes, "{name}");
+    }
     cluster.stop().await
 }
 

@@ -19,7 +19,7 @@ const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(15);
 struct Failure {
     at: Timestamp,
     pause: SignedDuration,
-    /// The generation of the set. A changed set starts anew.
+    /// The generation of the set. A changed set starts again.
     generation: Option<i64>,
 }
 

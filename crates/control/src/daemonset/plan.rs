@@ -85,7 +85,7 @@ pub(super) fn plan(
         here.sort_by_key(|pod| age(pod));
     }
     let mut plan = DaemonSetPlan::default();
-    let mut counts = Counts::default();
+    let mut counts = DaemonSetCounts::default();
     let mut daemon_nodes: Vec<DaemonNode<'_>> = Vec::new();
     for node in all {
         let name = nodes::name(node);
@@ -201,7 +201,7 @@ fn delete_finished(
 
 /// The numbers of the status. The oldest pod of a node counts, also while it terminates.
 #[derive(Default)]
-struct Counts {
+struct DaemonSetCounts {
     desired: i32,
     current: i32,
     misscheduled: i32,
@@ -210,7 +210,7 @@ struct Counts {
     updated: i32,
 }
 
-impl Counts {
+impl DaemonSetCounts {
     fn add(
         &mut self,
         state: &DaemonSetState<'_>,

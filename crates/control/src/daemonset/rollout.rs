@@ -72,14 +72,14 @@ pub(super) fn limits(set: &DaemonSet, desired: i32) -> Limits {
 
 /// The next steps of an update.
 #[derive(Debug, Default)]
-pub(super) struct Replacement {
+pub(super) struct RolloutStep {
     pub(super) delete: Vec<Arc<Pod>>,
     /// The names of nodes that get a pod.
     pub(super) create: Vec<String>,
 }
 
 /// A node in an update: at most one new and one old pod that do not terminate.
-struct Slot<'a> {
+struct UpdateSlot<'a> {
     node: &'a DaemonNode<'a>,
     new: Option<&'a Arc<Pod>>,
     old: Option<&'a Arc<Pod>>,
@@ -91,7 +91,7 @@ pub(super) fn replace(
     limits: Limits,
     is_new: impl Fn(&Pod) -> bool,
     is_available: impl Fn(&Pod) -> bool,
-) -> Replacement {
+) -> RolloutStep {
     let (mut slots, mut crowded) = (Vec::new(), 0);
     for node in nodes {
         match slot(node, &is_new) {
@@ -108,7 +108,7 @@ pub(super) fn replace(
     }
 }
 
-fn slot<'a>(node: &'a DaemonNode<'a>, is_new: impl Fn(&Pod) -> bool) -> Option<Slot<'a>> {
+fn slot<'a>(node: &'a DaemonNode<'a>, is_new: impl Fn(&Pod) -> bool) -> Option<UpdateSlot<'a>> {
     let (mut new, mut old) = (None, None);
     for pod in node.pods.iter().copied().filter(|pod| !is_terminating(pod)) {
         let place = if is_new(pod) { &mut new } else { &mut old };
@@ -116,15 +116,15 @@ fn slot<'a>(node: &'a DaemonNode<'a>, is_new: impl Fn(&Pod) -> bool) -> Option<S
             return None;
         }
     }
-    Some(Slot { node, new, old })
+    Some(UpdateSlot { node, new, old })
 }
 
 /// Deletes old pods: unavailable ones at once, the others as far as there is room.
 fn delete_old(
-    slots: &[Slot<'_>],
+    slots: &[UpdateSlot<'_>],
     mut room: i32,
     is_available: impl Fn(&Pod) -> bool,
-) -> Replacement {
+) -> RolloutStep {
     let (mut delete, mut candidates) = (Vec::new(), Vec::new());
     for slot in slots {
         match (slot.new, slot.old) {
@@ -139,7 +139,7 @@ fn delete_old(
     }
     candidates.truncate(usize::try_from(room).unwrap_or_default());
     delete.extend(candidates);
-    Replacement {
+    RolloutStep {
         delete,
         create: Vec::new(),
     }
@@ -147,12 +147,12 @@ fn delete_old(
 
 /// Creates new pods beside old ones, and deletes old pods that have an available successor.
 fn surge(
-    slots: &[Slot<'_>],
+    slots: &[UpdateSlot<'_>],
     mut room: i32,
     desired: usize,
     is_available: impl Fn(&Pod) -> bool,
-) -> Replacement {
-    let mut steps = Replacement::default();
+) -> RolloutStep {
+    let mut steps = RolloutStep::default();
     let (mut candidates, mut misplaced) = (Vec::new(), Vec::new());
     let mut available = 0;
     for slot in slots {

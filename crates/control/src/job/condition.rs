@@ -8,13 +8,13 @@ use crate::meta::{after_seconds, on_wire};
 /// How a job ends. The interim condition is written before pods are released, the final one when
 /// all pods are counted and gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Outcome {
+pub(super) struct JobOutcome {
     pub(super) failed: bool,
     pub(super) reason: String,
     pub(super) message: String,
 }
 
-impl Outcome {
+impl JobOutcome {
     pub(super) fn failure(reason: &str, message: impl Into<String>) -> Self {
         Self {
             failed: true,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::batch::v1::{JobStatus, UncountedTerminatedPods};
 use k8s_openapi::api::core::v1::Pod;
 
-use super::condition::Outcome;
+use super::condition::JobOutcome;
 use super::failure::{FailureAction, has_failed};
 use super::index;
 use super::state::JobState;
@@ -32,7 +32,7 @@ pub(super) struct CountedPods {
 /// failed unless the job has succeeded.
 pub(super) fn count(
     state: &JobState<'_>,
-    outcome: Option<&Outcome>,
+    outcome: Option<&JobOutcome>,
     status: &mut JobStatus,
 ) -> CountedPods {
     let mut counted = CountedPods::default();

@@ -162,7 +162,8 @@ mod tests {
             }
             let common = model.intersection(&other_model).count();
             prop_assert_eq!(set.common(&other), i32::try_from(common).expect("small"));
-            let missing: Vec<i32> = (0..30).filter(|index| !model.contains(index)).take(7).collect();
+            let missing = (0..30).filter(|index| !model.contains(index));
+            let missing: Vec<i32> = missing.take(7).collect();
             prop_assert_eq!(set.missing(30, 7), missing);
         }
     }

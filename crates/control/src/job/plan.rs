@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::JobEvent;
 use super::backoff::{PodBackoff, pause_of_index};
-use super::condition::{Outcome, set};
+use super::condition::{JobOutcome, set};
 use super::count::{all_settled, count, settle};
 use super::failure::{FailureAction, carried_failures, has_failed, replaces_ended};
 use super::index;
@@ -46,7 +46,7 @@ pub(super) struct JobPlan {
     /// The failures to remember.
     pub(super) backoff: PodBackoff,
     /// How the job ends when the released pods are counted; none while it goes on.
-    ending: Option<Outcome>,
+    ending: Option<JobOutcome>,
     /// The uids of pods that stay uncounted.
     held: BTreeSet<String>,
 }
@@ -83,7 +83,7 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], memory: &Memory<'_>, now: Times
         }
         if is_complete(&state, &plan) {
             let message = "Reached expected number of succeeded pods";
-            outcome = Some(Outcome::success("CompletionsReached", message));
+            outcome = Some(JobOutcome::success("CompletionsReached", message));
         } else if plan.may_act {
             suspend_or_resume(&state, &mut new, &mut plan);
         }
@@ -137,7 +137,7 @@ pub(super) fn conclude(
     ((new != *status).then_some(new), events)
 }
 
-fn ending_events(job: &Job, outcome: &Outcome, status: &JobStatus) -> Vec<JobEvent> {
+fn ending_events(job: &Job, outcome: &JobOutcome, status: &JobStatus) -> Vec<JobEvent> {
     if outcome.failed {
         return vec![(
             EventType::Warning,
@@ -173,8 +173,8 @@ fn static_reason(reason: &str) -> &'static str {
 }
 
 /// How the job ends with the pods that it has; none while it goes on or may complete by number.
-fn outcome(state: &JobState<'_>, status: &JobStatus, plan: &mut JobPlan) -> Option<Outcome> {
-    if let Some(announced) = Outcome::announced(status) {
+fn outcome(state: &JobState<'_>, status: &JobStatus, plan: &mut JobPlan) -> Option<JobOutcome> {
+    if let Some(announced) = JobOutcome::announced(status) {
         return Some(announced);
     }
     failed_by_policy(state)
@@ -182,14 +182,14 @@ fn outcome(state: &JobState<'_>, status: &JobStatus, plan: &mut JobPlan) -> Opti
         .or_else(|| failed_by_index(state))
         .or_else(|| {
             let message = success::met(state.spec, &state.completed)?;
-            Some(Outcome::success("SuccessPolicy", message))
+            Some(JobOutcome::success("SuccessPolicy", message))
         })
 }
 
-fn failed_by_policy(state: &JobState<'_>) -> Option<Outcome> {
+fn failed_by_policy(state: &JobState<'_>) -> Option<JobOutcome> {
     let mut failed = state.pods.iter().filter(|pod| has_failed(state.spec, pod));
     failed.find_map(|pod| match FailureAction::of(state.spec, pod) {
-        FailureAction::FailJob(message) => Some(Outcome::failure("PodFailurePolicy", message)),
+        FailureAction::FailJob(message) => Some(JobOutcome::failure("PodFailurePolicy", message)),
         _ => None,
     })
 }
@@ -198,11 +198,11 @@ fn failed_by_limit(
     state: &JobState<'_>,
     status: &JobStatus,
     plan: &mut JobPlan,
-) -> Option<Outcome> {
+) -> Option<JobOutcome> {
     let limit = state.spec.backoff_limit.unwrap_or(6);
     if state.failed > limit || restarts_exceed(state, limit) {
         let message = "Job has reached the specified backoff limit";
-        return Some(Outcome::failure("BackoffLimitExceeded", message));
+        return Some(JobOutcome::failure("BackoffLimitExceeded", message));
     }
     let seconds = state.spec.active_deadline_seconds?;
     let start = status.start_time.as_ref()?.0;
@@ -212,7 +212,7 @@ fn failed_by_limit(
     let deadline = after_seconds(start, seconds);
     if deadline <= state.now {
         let message = "Job was active longer than specified deadline";
-        return Some(Outcome::failure("DeadlineExceeded", message));
+        return Some(JobOutcome::failure("DeadlineExceeded", message));
     }
     plan.recheck = Some(deadline);
     None
@@ -243,7 +243,7 @@ fn restarts_exceed(state: &JobState<'_>, limit: i32) -> bool {
     }
 }
 
-fn failed_by_index(state: &JobState<'_>) -> Option<Outcome> {
+fn failed_by_index(state: &JobState<'_>) -> Option<JobOutcome> {
     let failed = state.failed_indexes.as_ref()?.total();
     if state
         .spec
@@ -251,12 +251,12 @@ fn failed_by_index(state: &JobState<'_>) -> Option<Outcome> {
         .is_some_and(|most| failed > most)
     {
         let message = "Job has exceeded the specified maximal number of failed indexes";
-        return Some(Outcome::failure("MaxFailedIndexesExceeded", message));
+        return Some(JobOutcome::failure("MaxFailedIndexesExceeded", message));
     }
     let all = state.spec.completions.unwrap_or_default();
     let ended = failed.saturating_add(state.completed.total());
     (failed > 0 && ended >= all)
-        .then(|| Outcome::failure("FailedIndexes", "Job has failed indexes"))
+        .then(|| JobOutcome::failure("FailedIndexes", "Job has failed indexes"))
 }
 
 /// The active pods once the plan is carried out.

@@ -133,7 +133,7 @@ impl StatefulSetState<'_> {
 }
 
 /// The pods of a set by ordinal.
-type Members<'a> = BTreeMap<i32, &'a Arc<Pod>>;
+type SetMembers<'a> = BTreeMap<i32, &'a Arc<Pod>>;
 
 /// Makes the plan.
 pub(super) fn plan(
@@ -158,7 +158,7 @@ pub(super) fn plan(
             .unwrap_or_default(),
         now,
     };
-    let by_ordinal: Members<'_> = pods
+    let by_ordinal: SetMembers<'_> = pods
         .iter()
         .filter_map(|pod| Some((ordinal(set, pod.metadata.name.as_deref()?)?, pod)))
         .collect();
@@ -191,7 +191,7 @@ pub(super) fn plan(
 /// before anything else happens.
 fn keep_replicas(
     view: &StatefulSetState<'_>,
-    pods: &Members<'_>,
+    pods: &SetMembers<'_>,
     plan: &mut StatefulSetPlan,
 ) -> bool {
     for ordinal in view.first..view.last() {
@@ -277,7 +277,11 @@ fn own_claims(
 /// An unready pod is deleted only when all surplus pods before it are available; the others wait
 /// until it is ready. Unlike upstream, nothing waits for a pod that has finished and so will never
 /// be ready.
-fn scale_down(view: &StatefulSetState<'_>, pods: &Members<'_>, plan: &mut StatefulSetPlan) -> bool {
+fn scale_down(
+    view: &StatefulSetState<'_>,
+    pods: &SetMembers<'_>,
+    plan: &mut StatefulSetPlan,
+) -> bool {
     let is_surplus = |ordinal: i32| ordinal < view.first || ordinal >= view.last();
     let surplus = || pods.iter().filter(|(ordinal, _)| is_surplus(**ordinal));
     for (ordinal, pod) in surplus() {
@@ -306,7 +310,7 @@ fn scale_down(view: &StatefulSetState<'_>, pods: &Members<'_>, plan: &mut Statef
 
 /// The pod that a rolling update replaces next: from the last ordinal down to the partition, one at
 /// a time, each available before the next is deleted.
-fn next_to_update<'a>(view: &StatefulSetState<'_>, pods: &Members<'a>) -> Option<&'a Arc<Pod>> {
+fn next_to_update<'a>(view: &StatefulSetState<'_>, pods: &SetMembers<'a>) -> Option<&'a Arc<Pod>> {
     if !view.rolls() {
         return None;
     }
@@ -325,7 +329,7 @@ fn next_to_update<'a>(view: &StatefulSetState<'_>, pods: &Members<'a>) -> Option
 
 fn status(
     view: &StatefulSetState<'_>,
-    pods: &Members<'_>,
+    pods: &SetMembers<'_>,
     replaces: bool,
 ) -> Option<StatefulSetStatus> {
     let old = view.set.status.clone().unwrap_or_default();

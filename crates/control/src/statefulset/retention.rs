@@ -1,4 +1,4 @@
-//! Who owns the claims of a set's pods, by `persistentVolumeClaimRetentionPolicy` (KEP-1847). Pure.
+//! Owners of the claims of a set's pods by `persistentVolumeClaimRetentionPolicy` (KEP-1847). Pure.
 //!
 //! The garbage collector deletes a claim with its owner. So the set owns the claims that go with it
 //! (`whenDeleted`), and a pod beyond the set's size owns the claims that go with it (`whenScaled`).

@@ -53,32 +53,32 @@ pub(super) fn of_pod(pod: &PodView) -> (Vec<Settings>, Vec<String>) {
         .any(|owner| owner.kind == "Job" && owner.controller == Some(true));
     let inits = pod.spec.init_containers.iter().map(|container| {
         if container.restart_policy.as_deref() == Some("Always") {
-            (container, Role::Sidecar)
+            (container, AnnotationScope::Sidecar)
         } else {
-            (container, Role::ByNameOnly)
+            (container, AnnotationScope::ByNameOnly)
         }
     });
     let mains = pod
         .spec
         .containers
         .iter()
-        .map(|container| (container, Role::Main));
+        .map(|container| (container, AnnotationScope::Main));
     let regular = inits.chain(mains).map(|(container, role)| {
         let run = match role {
-            Role::ByNameOnly => Some(SignedDuration::ZERO),
-            Role::Main if owned_by_job => Some(JOB_RUNS),
-            Role::Main | Role::Sidecar => None,
+            AnnotationScope::ByNameOnly => Some(SignedDuration::ZERO),
+            AnnotationScope::Main if owned_by_job => Some(JOB_RUNS),
+            AnnotationScope::Main | AnnotationScope::Sidecar => None,
         };
         (container.name.as_str(), role, defaults(container, run))
     });
     let ephemeral = pod.spec.ephemeral_containers.iter().map(|container| {
         (
             container.name.as_str(),
-            Role::ByNameOnly,
+            AnnotationScope::ByNameOnly,
             defaults(container, None),
         )
     });
-    let mut settings: Vec<(&str, Role, Settings)> = regular.chain(ephemeral).collect();
+    let mut settings: Vec<(&str, AnnotationScope, Settings)> = regular.chain(ephemeral).collect();
 
     let ours = || {
         pod.metadata
@@ -128,7 +128,7 @@ pub(super) fn of_pod(pod: &PodView) -> (Vec<Settings>, Vec<String>) {
 
 /// Which annotations without a container's name apply to a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
+enum AnnotationScope {
     /// All of them.
     Main,
     /// All but the running time: a sidecar runs until the main containers have ended.
@@ -137,7 +137,7 @@ enum Role {
     ByNameOnly,
 }
 
-impl Role {
+impl AnnotationScope {
     fn takes(self, setting: &str) -> bool {
         match self {
             Self::Main => true,

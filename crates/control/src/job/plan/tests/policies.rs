@@ -50,6 +50,7 @@ fn an_ignored_failure_does_not_count_and_is_still_waited_for() {
 fn the_first_rule_that_fits_decides() {
     let on = |codes: Value| json!({"operator": "In", "values": codes});
     let fits = |action: &str, codes: Value| json!({"action": action, "onExitCodes": on(codes)});
+    let on_condition = |status: &str| json!([{"type": "Config", "status": status}]);
     let not = json!({"operator": "NotIn", "values": [3]});
     let of = |container: &str| json!({"containerName": container, "operator": "In", "values": [1]});
     let message = "Container c for pod n/p failed with exit code 1 matching FailJob rule at index";
@@ -84,11 +85,11 @@ fn the_first_rule_that_fits_decides() {
             None,
         ),
         (
-            json!([{"action": "FailJob", "onPodConditions": [{"type": "Config", "status": "True"}]}]),
+            json!([{"action": "FailJob", "onPodConditions": on_condition("True")}]),
             Some("Pod n/p has condition Config matching FailJob rule at index 0".to_owned()),
         ),
         (
-            json!([{"action": "FailJob", "onPodConditions": [{"type": "Config", "status": "False"}]}]),
+            json!([{"action": "FailJob", "onPodConditions": on_condition("False")}]),
             None,
         ),
     ];
