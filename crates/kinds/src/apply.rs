@@ -162,9 +162,7 @@ pub fn apply(
     own.fields = own.fields.difference(&UNRECORDED);
     let is_changed = match schema {
         ApplySchema::BuiltIn(ty) => !crate::json::equal(live, &object, ty),
-        ApplySchema::Custom(_) | ApplySchema::Deduced => {
-            !crate::json::equal(live, &object, &crate::lookup::CUSTOM_OBJECT)
-        }
+        ApplySchema::Custom(_) | ApplySchema::Deduced => live != &object,
     };
     // An apply without effect keeps its time, so that the object does not change.
     own.time = if is_changed {

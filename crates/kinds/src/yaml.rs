@@ -9,6 +9,8 @@
 mod read;
 mod write;
 
+pub use read::DUPLICATES;
+
 use crate::Tree;
 use crate::facts::Type;
 use crate::json::{self, DecodeError, DecodedTree};

@@ -145,7 +145,7 @@ fn duplicate_keys_are_reported_and_the_last_one_counts() {
     assert_eq!(decoded.tree, json!({"data": {"k": 2}}));
     assert_eq!(
         decoded.warnings,
-        [r#"yaml: unmarshal errors: line 3: key "k" already set in map"#]
+        ["yaml: unmarshal errors:\n  line 3: key \"k\" already set in map"]
     );
 }
 

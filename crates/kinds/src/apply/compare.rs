@@ -18,14 +18,9 @@ pub(super) fn fields(tree: &Tree, node: FieldNode<'_>) -> FieldSet {
         let below = fields(value, member);
         let is_member =
             is_leaf(value, member) || is_empty_object(value) || value.is_null() || field.is_none();
-        // In an untyped object a member with members below it is not a field itself.
-        let is_deduced = matches!(node, FieldNode::Deduced) && !below.is_empty();
         set.attach(
             node.name_of(index, name),
-            FieldSetEntry {
-                is_member: is_member && !is_deduced,
-                below,
-            },
+            FieldSetEntry { is_member, below },
         );
     }
     for item in node.items(Some(tree)).into_iter().flatten() {
@@ -51,6 +46,7 @@ fn is_leaf(tree: &Tree, node: FieldNode<'_>) -> bool {
     match node {
         FieldNode::Leaf => true,
         FieldNode::Deduced => !tree.is_object(),
+        FieldNode::Object(structure) => structure.is_untyped() && !tree.is_object(),
         _ => false,
     }
 }

@@ -232,7 +232,8 @@ impl FieldSet {
     }
 
     /// Returns the first paths of the set, at most `limit`, as conflicts show them:
-    /// `.spec.containers[name="c"].image`.
+    /// `.spec.containers[name="c"].image`. All fields of one level come before those below any of
+    /// them.
     #[must_use]
     pub fn paths(&self, limit: usize) -> Vec<String> {
         let mut paths = Vec::new();
@@ -241,15 +242,21 @@ impl FieldSet {
     }
 
     fn collect_paths(&self, prefix: &str, limit: usize, paths: &mut Vec<String>) {
+        let path = |element: &str| format!("{prefix}{}", render_element(element));
+        let members = self.entries.iter().filter(|(_, entry)| entry.is_member);
+        for (element, _) in members {
+            if paths.len() >= limit {
+                return;
+            }
+            paths.push(path(element));
+        }
         for (element, entry) in &self.entries {
             if paths.len() >= limit {
                 return;
             }
-            let path = format!("{prefix}{}", render_element(element));
-            if entry.is_member {
-                paths.push(path.clone());
+            if !entry.below.is_empty() {
+                entry.below.collect_paths(&path(element), limit, paths);
             }
-            entry.below.collect_paths(&path, limit, paths);
         }
     }
 

@@ -92,7 +92,7 @@ pub(super) fn prune(tree: &mut Tree, node: FieldNode<'_>, last: &FieldSet, owned
         Tree::Object(members) if is_granular(node) => members.retain(|name, value| {
             let element = format!("f:{name}");
             // A field of a type is owned together with the fields below it, a map entry is not.
-            let is_named = node.names_member(name) || matches!(node, FieldNode::Deduced);
+            let is_named = node.names_member(name);
             keep(
                 value,
                 node.member(name),

@@ -57,6 +57,9 @@ impl<'a> FieldNode<'a> {
 
     /// Returns the node of an item or entry.
     pub(super) fn of_value(value: ShapeView<'a>) -> Self {
+        if matches!(value, ShapeView::Deduced) {
+            return Self::Deduced;
+        }
         match (value.structure(), value.entry()) {
             (Some(structure), _) if !structure.is_atomic() => Self::Object(structure),
             (None, Some(entry)) => Self::Map(entry),
@@ -81,7 +84,11 @@ impl<'a> FieldNode<'a> {
     /// Returns the node of a member's value, for a member whose field is known.
     pub(super) fn member_of(self, field: Option<FieldView<'a>>) -> Self {
         match self {
-            Self::Object(_) => field.map_or(Self::Deduced, Self::of_field),
+            Self::Object(structure) => match (field, structure.rest()) {
+                (Some(field), _) => Self::of_field(field),
+                (None, Some(rest)) => Self::of_value(rest),
+                (None, None) => Self::Deduced,
+            },
             Self::Map(value) => Self::of_value(value),
             Self::Deduced => Self::Deduced,
             _ => Self::Leaf,
@@ -130,6 +137,9 @@ impl<'a> FieldNode<'a> {
         let Self::Items { keys, item } = self else {
             return Some(format!("v:{tree}"));
         };
+        if !tree.is_object() {
+            return None;
+        }
         let mut found = Map::new();
         for key in keys.iter() {
             if let Some(value) = tree
@@ -151,8 +161,12 @@ fn key_default(item: ShapeView<'_>, key: &str) -> Option<Tree> {
     if let Ok(value) = serde_json::from_str(field.default()) {
         return Some(value);
     }
-    // The published OpenAPI lacks this default, and ports without a protocol are common.
-    (key == "protocol").then(|| "TCP".into())
+    // Defaults of upstream's own schema that the published one lacks.
+    match (item.type_name(), key) {
+        (_, "protocol") => Some("TCP".into()),
+        ("io.k8s.api.core.v1.LocalObjectReference", "name") => Some("".into()),
+        _ => field.implied_default(),
+    }
 }
 
 /// Returns whether an absent value decodes to this one.

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use smol_str::format_smolstr;
 
+use crate::Tree;
 use crate::facts::{Field, ListType, Shape, Type};
 use crate::tree::Text;
 
@@ -28,6 +29,10 @@ pub enum ApplySchema<'a> {
 pub struct CustomType {
     fields: Vec<CustomField>,
     index: HashMap<Text, usize>,
+    /// Type of the members that `fields` does not name; `None` if there may be no others.
+    rest: Option<Box<CustomShape>>,
+    /// True if the value may also be a scalar or a list, which is owned as a whole.
+    untyped: bool,
     /// True if apply treats the structure as one field.
     pub atomic: bool,
 }
@@ -43,7 +48,27 @@ impl CustomType {
         Self {
             fields,
             index,
+            rest: None,
+            untyped: false,
             atomic,
+        }
+    }
+
+    /// Allows members that the structure does not name, with values of this type.
+    #[must_use]
+    pub fn with_rest(self, rest: CustomShape) -> Self {
+        Self {
+            rest: Some(Box::new(rest)),
+            ..self
+        }
+    }
+
+    /// Allows a scalar or a list in place of the structure.
+    #[must_use]
+    pub fn untyped(self) -> Self {
+        Self {
+            untyped: true,
+            ..self
         }
     }
 
@@ -99,6 +124,8 @@ pub enum CustomShape {
     List(Box<CustomShape>),
     /// A map with string keys.
     Map(Box<CustomShape>),
+    /// A value without a definition: objects are owned by their members, anything else as a whole.
+    Deduced,
 }
 
 /// A structure of a built-in or custom kind.
@@ -136,6 +163,19 @@ impl<'a> StructureView<'a> {
             Self::BuiltIn(ty) => ty.atomic,
             Self::Custom(ty) => ty.atomic,
         }
+    }
+
+    /// Returns the type of members that are no fields; `None` if there may be none.
+    pub(super) fn rest(self) -> Option<ShapeView<'a>> {
+        match self {
+            Self::BuiltIn(_) => None,
+            Self::Custom(ty) => ty.rest.as_deref().map(ShapeView::of),
+        }
+    }
+
+    /// Returns whether the value may also be a scalar or a list.
+    pub(super) fn is_untyped(self) -> bool {
+        matches!(self, Self::Custom(ty) if ty.untyped)
     }
 }
 
@@ -196,6 +236,23 @@ impl<'a> FieldView<'a> {
         }
     }
 
+    /// Returns the default that upstream's schema gives to every scalar that is neither a pointer
+    /// nor left out when it is empty.
+    pub(super) fn implied_default(self) -> Option<Tree> {
+        let Self::BuiltIn(field) = self else {
+            return None;
+        };
+        if !field.always || field.optional {
+            return None;
+        }
+        match field.shape {
+            Shape::String => Some("".into()),
+            Shape::Bool => Some(false.into()),
+            Shape::Int32 | Shape::Int64 | Shape::Float64 => Some(0.into()),
+            _ => None,
+        }
+    }
+
     /// Returns the default as JSON; empty for no default.
     pub(super) fn default(self) -> &'a str {
         match self {
@@ -233,6 +290,7 @@ pub(super) enum ShapeView<'a> {
     Object(&'a CustomType),
     List(&'a CustomShape),
     Map(&'a CustomShape),
+    Deduced,
 }
 
 impl<'a> ShapeView<'a> {
@@ -242,6 +300,7 @@ impl<'a> ShapeView<'a> {
             CustomShape::Object(ty) => Self::Object(ty),
             CustomShape::List(item) => Self::List(item),
             CustomShape::Map(value) => Self::Map(value),
+            CustomShape::Deduced => Self::Deduced,
         }
     }
 
@@ -251,6 +310,14 @@ impl<'a> ShapeView<'a> {
             Self::BuiltIn(Shape::Object(ty)) => Some(StructureView::BuiltIn(ty)),
             Self::Object(ty) => Some(StructureView::Custom(ty)),
             _ => None,
+        }
+    }
+
+    /// Returns the name of a type of the table of facts; empty for any other.
+    pub(super) fn type_name(self) -> &'static str {
+        match self {
+            Self::BuiltIn(Shape::Object(ty)) => ty.name,
+            _ => "",
         }
     }
 

@@ -1,11 +1,14 @@
 //! Recorded conversations about ownership, and properties of apply.
 
+mod untyped;
+
 use crate::tree::json;
 use proptest::prelude::*;
 
 use super::*;
 use crate::facts::Type;
 
+const ACCOUNT: &str = "io.k8s.api.core.v1.ServiceAccount";
 const CONFIG_MAP: &str = "io.k8s.api.core.v1.ConfigMap";
 const POD: &str = "io.k8s.api.core.v1.Pod";
 const BUDGET: &str = "io.k8s.api.policy.v1.PodDisruptionBudget";
@@ -546,9 +549,9 @@ fn invalid_objects_are_rejected_with_the_messages_of_the_api() {
             "errors:\n  .spec.x: field not declared in schema\n  .spec.y: field not declared in schema",
         ),
         (
-            POD,
-            json!({"spec": {"containers": [{"image": "c"}]}}),
-            ".spec.containers: element 0: associative list with keys has an element that omits all key fields [\"name\"] (and doesn't have default values for any key fields)",
+            ACCOUNT,
+            json!({"secrets": [{"namespace": "c"}]}),
+            ".secrets: element 0: associative list with keys has an element that omits all key fields [\"name\"] (and doesn't have default values for any key fields)",
         ),
     ];
     for (ty, applied, why) in table {
@@ -604,7 +607,7 @@ fn objects_without_a_definition_are_owned_member_by_member() {
     let object = apply(&json!({}), &applied, ApplySchema::Deduced, &writer, false).unwrap();
     assert_eq!(
         managers::of(&object)[0]["fieldsV1"],
-        json!({"f:spec": {"f:list": {}, "f:map": {"f:a": {}}, "f:none": {}}})
+        json!({"f:spec": {".": {}, "f:list": {}, "f:map": {".": {}, "f:a": {}}, "f:none": {}}})
     );
     let applied = json!({"apiVersion": "x/v1", "kind": "X", "metadata": {"name": "a"},
         "spec": {"list": [2]}});

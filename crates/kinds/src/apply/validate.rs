@@ -109,13 +109,15 @@ fn object(
     let members = match tree {
         Tree::Object(members) => members,
         Tree::Null => return,
+        _ if structure.is_untyped() => return,
         other => return faults.add(|| expected(path, "map", other)),
     };
     for (name, value) in members {
         let path = ValuePath::Member(path, name);
-        match structure.field_at(name) {
-            None => faults.add(|| format!("{path}: field not declared in schema")),
-            Some((_, field)) => field_value(value, field, &path, faults),
+        match (structure.field_at(name), structure.rest()) {
+            (Some((_, field)), _) => field_value(value, field, &path, faults),
+            (None, Some(rest)) => shape(value, rest, &path, faults),
+            (None, None) => faults.add(|| format!("{path}: field not declared in schema")),
         }
     }
 }

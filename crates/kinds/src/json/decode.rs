@@ -204,7 +204,9 @@ fn object(
         }
         let begins = scanner.begin()?;
         let inner = path.field(field.name, ty);
-        if let Some(value) = typed(scanner, begins, &field.shape, &inner, warnings)? {
+        if let Some(value) = typed(scanner, begins, &field.shape, &inner, warnings)?
+            && !super::normal::is_lost(&value, field, ty)
+        {
             members.push((Text::new_static(field.name), value));
         }
         Ok(())

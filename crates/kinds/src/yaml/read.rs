@@ -20,9 +20,11 @@ const MAX_EXPANDED_BYTES: usize = 3 * 1024 * 1024;
 /// # Errors
 /// [`DecodeError::Syntax`] with upstream's message.
 pub(super) fn document(text: &str) -> Result<DecodedTree, DecodeError> {
-    // JSON is YAML, but the JSON decoder is faster and has Go's rules for numbers and escapes.
+    // JSON is YAML, but the JSON decoder is faster and has Go's rules for numbers and escapes. Keys
+    // that are there twice are reported as those of YAML, by their lines.
     if text.trim_start().starts_with('{')
         && let Ok(decoded) = json::decode_untyped(text.as_bytes())
+        && decoded.warnings.is_empty()
     {
         return Ok(decoded);
     }
@@ -44,12 +46,15 @@ pub(super) fn document(text: &str) -> Result<DecodedTree, DecodeError> {
         Vec::new()
     } else {
         vec![format!(
-            "yaml: unmarshal errors: {}",
-            reader.duplicates.join(", ")
+            "{DUPLICATES}\n  {}",
+            reader.duplicates.join("\n  ")
         )]
     };
     Ok(DecodedTree { tree, warnings })
 }
+
+/// The first line of the warning about keys that a document has twice. A line for each follows.
+pub const DUPLICATES: &str = "yaml: unmarshal errors:";
 
 struct YamlReader<'a> {
     parser: Parser<'a, saphyr_parser::StrInput<'a>>,
