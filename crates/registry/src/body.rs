@@ -187,8 +187,24 @@ pub(crate) fn judge(
         FieldValidation::Strict if !decoded.warnings.is_empty() => {
             Err(refuse(&decoded.warnings.join(", ")))
         }
-        FieldValidation::Strict | FieldValidation::Warn => Ok(decoded),
+        FieldValidation::Strict | FieldValidation::Warn => Ok(DecodedObject {
+            warnings: line_by_line(decoded.warnings),
+            ..decoded
+        }),
     }
+}
+
+/// Splits the warning about keys that a YAML document has twice into one for each.
+pub(crate) fn line_by_line(warnings: Vec<String>) -> Vec<String> {
+    let lines = |warning: String| match warning.strip_prefix(yaml::DUPLICATES) {
+        Some(lines) => lines
+            .lines()
+            .map(|line| line.trim().to_owned())
+            .filter(|line| !line.is_empty())
+            .collect(),
+        None => vec![warning],
+    };
+    warnings.into_iter().flat_map(lines).collect()
 }
 
 fn read(body: &RequestBody, expected: ExpectedKind<'_>) -> Result<(Tree, Vec<String>), String> {

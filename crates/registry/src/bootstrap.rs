@@ -7,7 +7,7 @@ use kinds::Tree;
 use kinds::status::Status;
 use kinds::tree::json;
 use std::sync::Arc;
-use store::Txn;
+use store::{Revision, Txn};
 
 use crate::request::{Refusal, User, WriteOptions};
 use crate::target::Target;
@@ -40,13 +40,18 @@ impl Registry {
     pub fn bootstrap(&self) -> BoxFuture<'_, Result<(), Refusal>> {
         // Boxed for the reason given in `Registry::call`.
         Box::pin(async {
+            let is_new = self.store().revision() <= Revision(1);
             // One commit is one sync on disk, which keeps the start fast.
             self.commit(|txn| {
                 self.ensure_all(txn)?;
                 service::repair(self, txn, &self.system_target("", "services")?);
                 Ok(())
             })
-            .await
+            .await?;
+            if is_new {
+                self.begin_to_serve();
+            }
+            Ok(())
         })
     }
 

@@ -59,7 +59,7 @@ impl Registry {
                 })
             }
             Verb::List(options) => {
-                let selection = Selection::of(target, &options)?;
+                let selection = Selection::of(target, &options, crate::list::check_list)?;
                 let shown = |name: &str| {
                     selection.matches_fields(|field| {
                         Cow::Borrowed(if field == "metadata.name" { name } else { "" })

@@ -14,7 +14,7 @@ use kinds::tree::json as tree_of;
 use kinds::{Tree, json};
 
 use crate::target::Target;
-use crate::{Registry, record, tree};
+use crate::{Registry, record, schema, tree};
 
 impl Registry {
     /// Returns stored bytes in the version of the request. A conversion is cached for all readers.
@@ -71,6 +71,10 @@ pub(crate) fn to_requested<'a>(target: &Target, object: &'a Tree) -> Cow<'a, Tre
         "events" => rename(&mut object, EVENT_MEMBERS.iter().copied()),
         "horizontalpodautoscalers" => autoscaler_to_v1(&mut object),
         _ => {}
+    }
+    if let Some(version) = target.resource.custom() {
+        // Versions of a custom kind differ by their fields alone.
+        schema::prune(&mut object, &version.schema, &mut Vec::new());
     }
     name_type(&mut object, &target.resource);
     Cow::Owned(object)

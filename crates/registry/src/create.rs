@@ -115,6 +115,7 @@ impl Registry {
             .into());
         }
         draft.warnings = target.rules.warnings(&context, object, None);
+        target.settle(&mut draft.object);
         Ok(draft)
     }
 

@@ -8,6 +8,7 @@
 //!
 //! Validation rules in CEL (`x-kubernetes-validations`) are stored but not evaluated.
 
+mod replicas;
 mod strategy;
 mod types;
 
@@ -43,10 +44,12 @@ pub struct CustomVersion {
     pub(crate) served: bool,
     /// The schema by which objects are pruned, defaulted and validated.
     pub(crate) schema: Schema,
-    /// The type for server-side apply; `None` when the root preserves unknown fields.
-    pub(crate) apply: Option<CustomType>,
+    /// The type for server-side apply.
+    pub(crate) apply: CustomType,
     /// Paths of the replica counts and the selector, if the scale subresource is enabled.
     pub(crate) scale: Option<ScalePaths>,
+    /// True when the schema has rules in CEL somewhere.
+    pub(crate) has_rules: bool,
     /// Paths of the selectable fields, without the leading dot.
     pub(crate) fields: Vec<Text>,
     /// The warning that clients of a deprecated version get.
@@ -82,6 +85,11 @@ impl CustomVersion {
     #[must_use]
     pub fn columns(&self) -> &[Column] {
         &self.columns
+    }
+
+    /// Returns the paths of its selectable fields, without the leading dot.
+    pub fn selectable_fields(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(Text::as_str)
     }
 
     /// Returns the warning for clients if the version is deprecated.
@@ -180,6 +188,7 @@ fn compile_version(version: &Tree, row: &Resource) -> CustomVersion {
         served: tree::flag(version, &["served"]),
         apply: types::owned(&schema),
         scale: scale_paths(version),
+        has_rules: has_rules(raw),
         fields: selectable
             .map(|field| trimmed(tree::text(field, &["jsonPath"])).into())
             .collect(),
@@ -189,6 +198,20 @@ fn compile_version(version: &Tree, row: &Resource) -> CustomVersion {
         schema,
         resource,
     }
+}
+
+/// Returns true when a schema, or one of those below it, has rules in CEL.
+fn has_rules(schema: &Tree) -> bool {
+    if !schema.is_object() {
+        return false;
+    }
+    !tree::list(schema, &["x-kubernetes-validations"]).is_empty()
+        || tree::entries(schema, &["properties"])
+            .into_iter()
+            .any(|(_, inner)| has_rules(inner))
+        || ["items", "additionalProperties"]
+            .into_iter()
+            .any(|member| has_rules(tree::at(schema, &[member])))
 }
 
 /// Returns the name in published schemas, with the parts of the group in reverse order:

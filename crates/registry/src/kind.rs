@@ -14,9 +14,9 @@ use rules::StrategyRef;
 use crate::custom::CustomVersion;
 use crate::resource::ResourceRef;
 use crate::strategy::{
-    Strategy, binding, claim, config, definition, deployment, endpoints, event, generic, job,
-    limits, namespace, network, node, pdb, pod, role, service, servicecidr, signing, small,
-    statefulset, volume,
+    Strategy, autoscaler, binding, claim, config, definition, deployment, endpoints, event,
+    generic, job, limits, namespace, network, node, pdb, pod, role, service, servicecidr, signing,
+    small, statefulset, volume,
 };
 
 /// Returns the rules of a resource, built-in or custom.
@@ -71,7 +71,7 @@ fn strategy_of(group: &str, plural: &str) -> &'static dyn Strategy {
         ("apps", "deployments") => &deployment::Deployment,
         ("apps", "replicasets") => &deployment::ReplicaSet,
         ("apps", "statefulsets") => &statefulset::StatefulSet,
-        ("autoscaling", "horizontalpodautoscalers") => &small::HorizontalPodAutoscaler,
+        ("autoscaling", "horizontalpodautoscalers") => &autoscaler::HorizontalPodAutoscaler,
         ("batch", "cronjobs") => &job::CronJob,
         ("batch", "jobs") => &job::Job,
         ("certificates.k8s.io", "certificatesigningrequests") => &signing::SigningRequest,

@@ -34,13 +34,13 @@
 //! - The bytes in the store are what GET, LIST and WATCH hand out.
 //! - Time and randomness come from `clock` only.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use clock::{Clock, Entropy};
 use futures::future::BoxFuture;
 use kinds::encodings::EncodingCache;
 use kinds::status::Status;
-use store::{CommitError, Store, Txn};
+use store::{CommitError, Revision, Store, Txn};
 
 mod admission;
 mod body;
@@ -154,6 +154,8 @@ struct Inner {
     trees: TreeCache,
     /// The compiled definitions of custom kinds.
     definitions: DefinitionCache,
+    /// The oldest revision that a client can have seen.
+    first_served: OnceLock<Revision>,
 }
 
 /// The default of [`Options::converted_bytes`]: enough for the second version of 10,000 events or
@@ -175,6 +177,7 @@ impl Registry {
                 observer: observe::Observer::default(),
                 trees: TreeCache::default(),
                 definitions: DefinitionCache::default(),
+                first_served: OnceLock::new(),
             }),
         }
     }
@@ -197,6 +200,18 @@ impl Registry {
     pub fn store_failure(&self) -> Option<String> {
         let checked = self.inner.store.check();
         checked.err().map(|error| error.to_string())
+    }
+
+    /// Returns the oldest revision that a client can have seen: in a new cluster the one at which
+    /// the system's own objects were complete. Older ones are refused as expired.
+    pub(crate) fn first_served(&self) -> Revision {
+        self.inner.first_served.get().copied().unwrap_or_default()
+    }
+
+    /// Notes that a new cluster begins to serve with the present revision.
+    fn begin_to_serve(&self) {
+        // Only the first start of a cluster begins at a known revision, and only once.
+        let _ = self.inner.first_served.set(self.store().revision());
     }
 
     pub(crate) fn clock(&self) -> &Clock {
@@ -255,6 +270,7 @@ impl Registry {
             String::new()
         };
         let target = target.at(namespace, name);
+        check_name(&target.name)?;
         match subresource {
             None => self.call_object(target, verb).await,
             Some(subresource) => self.call_subresource(target, subresource, verb).await,
@@ -381,6 +397,23 @@ impl Registry {
             Err(error) => Err(store_failure(error)),
         }
     }
+}
+
+/// Refuses a name of the path that no object can have, with 400.
+fn check_name(name: &str) -> Result<(), Refusal> {
+    if name.is_empty() {
+        return Ok(());
+    }
+    let faults = kinds::names::path_segment(name);
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let name = kinds::status::quoted(name);
+    Err(Status::bad_request(format!(
+        "Name parameter invalid: {name}: {}",
+        faults.join(";")
+    ))
+    .into())
 }
 
 /// Returns the answer for a client when the store could not commit.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use kinds::Tree;
 use kinds::status::{FieldError, ListMeta, Status};
-use store::{Compacted, Record, Revision, Snapshot};
+use store::{Record, Revision, Snapshot};
 
 mod token;
 
@@ -35,8 +35,7 @@ impl Registry {
         target: &Target,
         options: &ListOptions,
     ) -> Result<(ListMeta, Vec<Arc<Record>>), Refusal> {
-        check_list(options)?;
-        let selection = Selection::of(target, options)?;
+        let selection = Selection::of(target, options, check_list)?;
         let prefix = target.prefix();
         let (snapshot, start_after) = self.place(options, &prefix).await?;
         // Upstream serves resource version 0 from a cache without pages, even with a continue
@@ -61,31 +60,35 @@ impl Registry {
         options: &ListOptions,
         prefix: &str,
     ) -> Result<(Snapshot, Option<String>), Refusal> {
-        let asked = version_of_list(&options.resource_version)?;
         if !options.continue_token.is_empty() {
-            if asked.is_some() {
+            let Token {
+                revision,
+                start_after,
+            } = token::parse(&options.continue_token, prefix)?;
+            if !matches!(options.resource_version.as_str(), "" | "0") {
                 return Err(Status::bad_request(
                     "specifying resource version is not allowed when using continue",
                 )
                 .into());
             }
-            let Token {
-                revision,
-                start_after,
-            } = token::parse(&options.continue_token, prefix)?;
             let snapshot = match revision {
-                Some(revision) => self
-                    .store()
-                    .snapshot_at(revision)
-                    .map_err(|_| expired(&start_after, prefix))?,
+                Some(revision) => {
+                    self.wait_for(revision).await?;
+                    self.served_at(revision)
+                        .ok_or_else(|| expired(&start_after, prefix))?
+                }
                 None => self.store().snapshot(),
             };
             return Ok((snapshot, Some(start_after)));
         }
+        let asked = version_of_list(&options.resource_version)?;
         let exact = options.resource_version_match == "Exact"
             || (options.resource_version_match.is_empty() && options.limit > 0);
         match asked {
-            Some(revision) if exact => Ok((self.exactly(revision)?, None)),
+            Some(revision) if exact => {
+                self.wait_for(revision).await?;
+                Ok((self.served_at(revision).ok_or_else(too_old)?, None))
+            }
             Some(revision) => {
                 self.wait_for(revision).await?;
                 Ok((self.store().snapshot(), None))
@@ -94,16 +97,13 @@ impl Registry {
         }
     }
 
-    fn exactly(&self, revision: Revision) -> Result<Snapshot, Refusal> {
-        self.store()
-            .snapshot_at(revision)
-            .map_err(|Compacted { newest, .. }| {
-                if revision > newest {
-                    self.too_large(revision, 0)
-                } else {
-                    too_old()
-                }
-            })
+    /// Returns the state at a revision; `None` when it has left the history, and when no request
+    /// can have seen it because it is older than the first that was served.
+    fn served_at(&self, revision: Revision) -> Option<Snapshot> {
+        if revision < self.first_served() {
+            return None;
+        }
+        self.store().snapshot_at(revision).ok()
     }
 
     /// Returns the list of these records in the version of the request.
@@ -161,8 +161,13 @@ fn page(
 
 fn version_of_list(text: &str) -> Result<Option<Revision>, Refusal> {
     // Upstream answers an invalid version with 400 in a list and with 500 in a read.
-    read::parse_version(text)
-        .map_err(|refusal| Status::bad_request(refusal.status.message.clone()).into())
+    read::parse_version(text).map_err(|refusal| {
+        Status::bad_request(format!(
+            "invalid resource version: {}",
+            refusal.status.message
+        ))
+        .into()
+    })
 }
 
 fn expired(start_after: &str, prefix: &str) -> Refusal {
@@ -182,7 +187,7 @@ fn too_old() -> Refusal {
 const MATCHES: &[&str] = &["Exact", "NotOlderThan", ""];
 
 /// Refuses options that are unknown or exclude each other, with 422.
-fn check_list(options: &ListOptions) -> Result<(), Refusal> {
+pub(crate) fn check_list(options: &ListOptions) -> Result<(), Refusal> {
     const MATCH: &str = "resourceVersionMatch";
     let mut faults = Vec::new();
     let asked = options.resource_version_match.as_str();

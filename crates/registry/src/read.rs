@@ -41,12 +41,12 @@ impl Registry {
         match tokio::time::timeout(FUTURE_WAIT, self.store().reached(revision)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(closed)) => Err(Status::unavailable(closed.to_string()).into()),
-            Err(_) => Err(self.too_large(revision, 1)),
+            Err(_) => Err(self.too_large(revision)),
         }
     }
 
     /// Returns the 504 for a revision that the store has not reached.
-    pub(crate) fn too_large(&self, revision: Revision, retry_after_seconds: u32) -> Refusal {
+    fn too_large(&self, revision: Revision) -> Refusal {
         let message = format!(
             "Timeout: Too large resource version: {}, current: {}",
             revision.0,
@@ -59,7 +59,7 @@ impl Registry {
         };
         let details = Details {
             causes: vec![cause],
-            retry_after_seconds,
+            retry_after_seconds: 1,
             ..Details::default()
         };
         Status::failure(504, "Timeout", message, Some(details)).into()

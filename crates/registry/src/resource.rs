@@ -81,10 +81,7 @@ impl ResourceRef {
     pub(crate) fn apply_schema(&self) -> ApplySchema<'_> {
         match &self.0 {
             HandleRow::BuiltIn(row) => ApplySchema::BuiltIn(row.ty),
-            HandleRow::Custom { version, .. } => version
-                .apply
-                .as_ref()
-                .map_or(ApplySchema::Deduced, ApplySchema::Custom),
+            HandleRow::Custom { version, .. } => ApplySchema::Custom(&version.apply),
         }
     }
 }

@@ -157,18 +157,20 @@ impl Registry {
             Author::of_scale(scaling.target, write),
         );
         let make = |scale: &Tree| {
-            apply::on_top(
+            let made = apply::on_top(
                 scale,
                 &applied,
                 ApplySchema::BuiltIn(expected.ty),
                 expected,
                 &author,
                 write,
-            )
+            )?;
+            apply::judge(&warnings, write)?;
+            Ok(made)
         };
         let mut reply = self.change_scale(&scaling, &change, dry_run, make).await?;
         if let Reply::Object { warnings: all, .. } = &mut reply {
-            all.splice(0..0, warnings);
+            all.splice(0..0, apply::warned(&warnings, write));
         }
         Ok(reply)
     }

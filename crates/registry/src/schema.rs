@@ -4,6 +4,7 @@
 //! fails. The parser ignores values that it does not understand.
 
 mod columns;
+mod jsonpath;
 mod path;
 mod prune;
 mod validate;
@@ -13,10 +14,10 @@ use std::collections::{BTreeMap, HashSet};
 use kinds::Tree;
 use regex::Regex;
 
+pub(crate) use columns::columns;
 pub use columns::{Column, cell};
-pub(crate) use columns::{columns, is_path};
 pub(crate) use prune::{default, prune};
-pub(crate) use validate::validate;
+pub(crate) use validate::{validate, validate_status};
 
 use crate::tree::{at, flag, int, list, text};
 

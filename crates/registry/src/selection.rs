@@ -21,8 +21,14 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    /// Compiles the selectors; 400 when one is invalid or names an unknown field.
-    pub(crate) fn of(target: &Target, options: &ListOptions) -> Result<Self, Refusal> {
+    /// Compiles the selectors; 400 when one is invalid or names an unknown field. `check` judges
+    /// the other options. It runs where upstream's validation does: after the selectors are parsed,
+    /// and before their fields are looked up.
+    pub(crate) fn of(
+        target: &Target,
+        options: &ListOptions,
+        check: impl FnOnce(&ListOptions) -> Result<(), Refusal>,
+    ) -> Result<Self, Refusal> {
         let refuse = |text: String| -> Refusal { Status::bad_request(text).into() };
         let labels = match options.label_selector.as_str() {
             "" => None,
@@ -30,20 +36,18 @@ impl Selection {
         };
         let fields = match options.field_selector.as_str() {
             "" => None,
-            text => {
-                let mut parsed =
-                    FieldSelector::parse(text).map_err(|error| refuse(error.to_string()))?;
-                for term in parsed.terms_mut() {
-                    target
-                        .rules
-                        .check_field(&term.field)
-                        .map_err(refuse)?
-                        .as_str()
-                        .clone_into(&mut term.field);
-                }
-                Some(parsed)
-            }
+            text => Some(FieldSelector::parse(text).map_err(|error| refuse(error.to_string()))?),
         };
+        check(options)?;
+        let mut fields = fields;
+        for term in fields.iter_mut().flat_map(FieldSelector::terms_mut) {
+            target
+                .rules
+                .check_field(&term.field)
+                .map_err(refuse)?
+                .as_str()
+                .clone_into(&mut term.field);
+        }
         Ok(Self {
             resource: target.stored.clone(),
             labels,

@@ -22,10 +22,12 @@ use kinds::{Tree, names, status::FieldErrors};
 
 use crate::tree::text;
 
+pub(crate) mod autoscaler;
 pub(crate) mod binding;
 mod checks;
 pub(crate) mod claim;
 pub(crate) mod config;
+mod defaults;
 pub(crate) mod definition;
 pub(crate) mod deployment;
 pub(crate) mod endpoints;
@@ -54,7 +56,10 @@ pub(crate) mod statefulset;
 #[cfg(test)]
 mod tests;
 pub(crate) mod volume;
+mod warnings;
 mod workload;
+
+pub(crate) use warnings::of as common_warnings;
 
 use generic::{same, same_part};
 
@@ -203,6 +208,11 @@ pub(crate) trait Strategy: Send + Sync {
     ///  the rule that finalizers are qualified. Faults of metadata in updates are then reported
     /// twice, as upstream does.
     fn has_own_metadata_rules(&self) -> bool {
+        true
+    }
+
+    /// Returns true when finalizers must be qualified names or standard ones.
+    fn needs_qualified_finalizers(&self) -> bool {
         true
     }
 

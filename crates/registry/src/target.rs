@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use kinds::Tree;
 use kinds::status::Status;
 
 use crate::kind::Rules;
 use crate::record::TreeCache;
 use crate::request::{Refusal, User};
 use crate::resource::ResourceRef;
-use crate::{key, kind};
+use crate::{key, kind, schema};
 
 /// The object or collection of one request, with its user and its time.
 #[derive(Clone)]
@@ -89,6 +90,16 @@ impl Target {
     /// Returns the prefix of all keys of the collection.
     pub(crate) fn prefix(&self) -> String {
         key::prefix(&self.stored, &self.namespace)
+    }
+
+    /// Brings a custom object into the form in which upstream reads it back from its store: without
+    /// fields that the stored version does not have, and with the defaults of that version, those
+    /// of a status that a client could not set included.
+    pub(crate) fn settle(&self, object: &mut Tree) {
+        if let Some(version) = self.stored.custom() {
+            schema::prune(object, &version.schema, &mut Vec::new());
+            schema::default(object, &version.schema);
+        }
     }
 
     /// Returns the 404 for the object.

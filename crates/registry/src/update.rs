@@ -142,7 +142,8 @@ impl Registry {
             if !change.has_managers {
                 managers::created(object, target, write);
             }
-        })?;
+        });
+        let draft = draft.map_err(|refusal| body::with_warnings(refusal, &warnings))?;
         let json = self.store_draft(txn, target, &draft)?;
         let json = if dry_run {
             record::without_revision(&target.stored, &json)
@@ -195,18 +196,16 @@ impl Registry {
         }
         let faults = rules.validate_update(&context, &new, &old);
         if !faults.is_empty() {
-            return Err(Status::invalid_fields(
-                target.resource.group_kind(),
-                &target.name,
-                &faults,
-            )
-            .into());
+            let refused =
+                Status::invalid_fields(target.resource.group_kind(), &target.name, &faults);
+            return Err(body::with_warnings(refused.into(), &warnings));
         }
         admission::validate_update(txn, target, change.subresource, &new, &old)?;
         if service::is_service(&target.stored) && change.subresource.is_empty() {
             service::allocate(self, txn, target, &mut new, Some(&old))?;
         }
         warnings.extend(rules.warnings(&context, &new, Some(&old)));
+        target.settle(&mut new);
         // The version was compared above. With the old one, an unchanged object equals `old` and
         // nothing is written.
         tree::carry(&old, &mut new, &["metadata", "resourceVersion"]);

@@ -36,8 +36,7 @@ const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 impl Registry {
     /// Watches a collection.
     pub(crate) fn watch(&self, target: Target, options: ListOptions) -> Result<Reply, Refusal> {
-        check_watch(&options)?;
-        let selection = Selection::of(&target, &options)?;
+        let selection = Selection::of(&target, &options, check_watch)?;
         let asked = read::parse_version(&options.resource_version)?;
         let initial = options.send_initial_events.unwrap_or(asked.is_none());
         let (from, ready) = if initial {
@@ -48,9 +47,17 @@ impl Registry {
                 VecDeque::new(),
             )
         };
+        let first = self.first_served();
+        if !initial && from < first {
+            let event = too_old(from, first);
+            return Ok(Reply::Watch(stream::iter([event]).boxed()));
+        }
         let feed = match self.store().watch(&target.prefix(), from) {
             Ok(feed) => feed,
-            Err(compacted) => return Ok(Reply::Watch(stream::iter([too_old(&compacted)]).boxed())),
+            Err(compacted) => {
+                let event = too_old(compacted.requested, compacted.oldest);
+                return Ok(Reply::Watch(stream::iter([event]).boxed()));
+            }
         };
         let now = Instant::now();
         let timeout = options.timeout_seconds.filter(|seconds| *seconds > 0);
@@ -128,7 +135,8 @@ impl Watcher {
                     Some(Ok(events)) => self.take(&events),
                     Some(Err(compacted)) => {
                         self.over = true;
-                        self.ready.push_back(too_old(&compacted));
+                        let event = too_old(compacted.requested, compacted.oldest);
+                        self.ready.push_back(event);
                     }
                     None => return None,
                 },
@@ -219,9 +227,9 @@ fn bookmark_at(target: &Target, revision: Revision, initial_events_end: bool) ->
     }
 }
 
-fn too_old(compacted: &store::Compacted) -> WatchEvent {
-    let (requested, oldest) = (compacted.requested.0, compacted.oldest.0);
-    let status = Status::expired(format!("too old resource version: {requested} ({oldest})"));
+fn too_old(requested: Revision, oldest: Revision) -> WatchEvent {
+    let text = format!("too old resource version: {} ({})", requested.0, oldest.0);
+    let status = Status::expired(text);
     WatchEvent {
         kind: "ERROR",
         json: serde_json::to_vec(&status).unwrap_or_default().into(),
@@ -233,31 +241,32 @@ fn check_watch(options: &ListOptions) -> Result<(), Refusal> {
     const MATCH: &str = "resourceVersionMatch";
     let mut faults = Vec::new();
     let asked = options.resource_version_match.as_str();
-    if options.send_initial_events.is_some() {
-        if asked != "NotOlderThan" {
+    if options.send_initial_events.is_some() && asked != "NotOlderThan" {
+        faults.push(FieldError::forbidden(
+            MATCH,
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        ));
+    }
+    if !asked.is_empty() {
+        if options.send_initial_events.is_none() {
             faults.push(FieldError::forbidden(
                 MATCH,
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
             ));
         }
-        if !asked.is_empty() && asked != "NotOlderThan" {
+        if asked != "NotOlderThan" {
             faults.push(FieldError::not_supported(
                 MATCH,
                 &Tree::from(asked),
                 &["NotOlderThan"],
             ));
         }
-    } else if !asked.is_empty() {
-        faults.push(FieldError::forbidden(
-            MATCH,
-            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-        ));
-    }
-    if !options.continue_token.is_empty() {
-        faults.push(FieldError::forbidden(
-            "continue",
-            "continue is forbidden for watch",
-        ));
+        if !options.continue_token.is_empty() {
+            faults.push(FieldError::forbidden(
+                MATCH,
+                "resourceVersionMatch is forbidden when continue is provided",
+            ));
+        }
     }
     if faults.is_empty() {
         Ok(())

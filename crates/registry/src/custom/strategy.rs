@@ -2,13 +2,61 @@
 
 use kinds::Tree;
 use kinds::facts::Type;
-use kinds::status::FieldErrors;
+use kinds::names;
+use kinds::status::{FieldError, FieldErrors, FieldFault};
 use kinds::tree::Text;
 
-use super::CustomVersion;
-use crate::schema::{default, validate};
+use super::{CustomVersion, replicas};
+use crate::object::finalizers;
+use crate::schema::{default, validate, validate_status};
 use crate::strategy::{FieldNames, ScalePaths, Strategy, StrategyContext};
 use crate::tree::{at, carry};
+
+/// Finalizers without a prefix that need no warning.
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+
+impl CustomVersion {
+    /// Adds what upstream says when faults of the schema keep it from evaluating the rules.
+    fn with_unchecked_rules(&self, mut faults: FieldErrors) -> FieldErrors {
+        let blocks = |fault: &FieldError| {
+            matches!(
+                fault.fault,
+                FieldFault::NotSupported
+                    | FieldFault::Required
+                    | FieldFault::TooLong
+                    | FieldFault::TooMany
+                    | FieldFault::TypeInvalid
+            )
+        };
+        if self.has_rules && faults.iter().any(blocks) {
+            let why = "some validation rules were not checked because the object was invalid; \
+                       correct the existing errors to complete validation";
+            faults.push(FieldError::invalid("<nil>", &Tree::from("null"), why));
+        }
+        faults
+    }
+}
+
+/// Returns the warning about a finalizer that another writer could use as well.
+fn finalizer_warnings(finalizer: &str) -> Vec<String> {
+    let shown = kinds::status::quoted(finalizer);
+    let mut warnings: Vec<String> = names::qualified_name(finalizer)
+        .into_iter()
+        .map(|fault| format!("metadata.finalizers: {shown}: {fault}"))
+        .collect();
+    if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
+        let path = if finalizer.contains('.') {
+            " including a path (/)"
+        } else {
+            ""
+        };
+        warnings.push(format!(
+            "metadata.finalizers: {shown}: prefer a domain-qualified finalizer name{path} to avoid \
+             accidental conflicts with other finalizer writers"
+        ));
+    }
+    warnings
+}
 
 /// Returns true for members that count for the generation.
 fn is_content(name: &str, has_status: bool) -> bool {
@@ -37,25 +85,47 @@ impl Strategy for CustomVersion {
     }
 
     fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
-        validate(object, None, &self.schema)
+        let mut faults = validate(object, None, &self.schema);
+        replicas::spec_faults(object, self.scale.as_ref(), &mut faults);
+        replicas::status_faults(object, self.scale.as_ref(), &mut faults);
+        self.with_unchecked_rules(faults)
     }
 
     fn validate_update(
         &self,
-        _context: &StrategyContext<'_>,
+        context: &StrategyContext<'_>,
         new: &Tree,
         old: &Tree,
     ) -> FieldErrors {
-        validate(new, Some(old), &self.schema)
+        let is_status = context.subresource == "status";
+        let mut faults = if is_status {
+            validate_status(new, old, &self.schema)
+        } else {
+            validate(new, Some(old), &self.schema)
+        };
+        if !is_status {
+            replicas::spec_faults(new, self.scale.as_ref(), &mut faults);
+        }
+        replicas::status_faults(new, self.scale.as_ref(), &mut faults);
+        self.with_unchecked_rules(faults)
     }
 
     fn warnings(
         &self,
         _context: &StrategyContext<'_>,
-        _new: &Tree,
-        _old: Option<&Tree>,
+        new: &Tree,
+        old: Option<&Tree>,
     ) -> Vec<String> {
-        Vec::new()
+        let known = old.map(finalizers).unwrap_or_default();
+        let mut added = finalizers(new);
+        added.retain(|finalizer| !known.contains(finalizer));
+        added.sort_unstable();
+        added.dedup();
+        added.into_iter().flat_map(finalizer_warnings).collect()
+    }
+
+    fn needs_qualified_finalizers(&self) -> bool {
+        false
     }
 
     fn has_generation(&self) -> bool {

@@ -18,14 +18,18 @@ fn own_fields() -> Vec<CustomField> {
         .collect()
 }
 
-/// Returns the type for server-side apply. Returns `None` when the root of the schema preserves
-/// unknown fields.
-pub(super) fn owned(schema: &Schema) -> Option<CustomType> {
-    (!schema.preserve).then(|| CustomType::new(with_own_fields(schema), false))
+/// Returns the type for server-side apply.
+pub(super) fn owned(schema: &Schema) -> CustomType {
+    let ty = CustomType::new(with_own_fields(schema, schema.preserve), false);
+    if schema.preserve || schema.properties.is_empty() {
+        ty.with_rest(CustomShape::Deduced)
+    } else {
+        ty
+    }
 }
 
 /// Returns the fields that every object has, followed by those of the schema.
-fn with_own_fields(schema: &Schema) -> Vec<CustomField> {
+fn with_own_fields(schema: &Schema, preserve: bool) -> Vec<CustomField> {
     let mut fields = own_fields();
     let own: Vec<&str> = CUSTOM_OBJECT
         .fields
@@ -36,12 +40,12 @@ fn with_own_fields(schema: &Schema) -> Vec<CustomField> {
     fields.extend(
         declared
             .filter(|(name, _)| !own.contains(&name.as_str()))
-            .map(field),
+            .map(|(name, schema)| field(name, schema, preserve)),
     );
     fields
 }
 
-fn field((name, schema): (&String, &Schema)) -> CustomField {
+fn field(name: &str, schema: &Schema, preserve: bool) -> CustomField {
     CustomField {
         list: match schema.list {
             ListKind::Atomic => ListType::Atomic,
@@ -54,43 +58,65 @@ fn field((name, schema): (&String, &Schema)) -> CustomField {
             .default
             .as_ref()
             .map_or_else(String::new, ToString::to_string),
-        ..CustomField::new(name, shape(schema))
+        ..CustomField::new(name, shape(schema, preserve))
     }
 }
 
-fn shape(schema: &Schema) -> CustomShape {
+/// Returns the type of a value. `preserve`: a schema around this one preserves unknown members,
+/// which upstream takes for a property of everything below it.
+fn shape(schema: &Schema, preserve: bool) -> CustomShape {
+    let preserve = preserve || schema.preserve;
     let scalar = match schema.kind {
-        Kind::Any => Shape::Any,
+        Kind::Any if schema.properties.is_empty() => return CustomShape::Deduced,
+        Kind::Any => {
+            let ty = CustomType::new(fields(schema, true), schema.atomic);
+            return CustomShape::Object(ty.with_rest(CustomShape::Deduced).untyped());
+        }
         Kind::String => Shape::String,
         Kind::Integer => Shape::Int64,
         Kind::Number => Shape::Float64,
         Kind::Boolean => Shape::Bool,
         Kind::IntOrString => Shape::IntOrString,
         Kind::Array => {
-            let item = schema.items.as_deref().map_or(any(), shape);
+            let item = schema
+                .items
+                .as_deref()
+                .map_or(CustomShape::Deduced, |items| shape(items, preserve));
             return CustomShape::List(Box::new(item));
         }
-        Kind::Object => return object(schema),
+        Kind::Object => return object(schema, preserve),
     };
     CustomShape::BuiltIn(scalar)
 }
 
-fn any() -> CustomShape {
-    CustomShape::BuiltIn(Shape::Any)
+fn fields(schema: &Schema, preserve: bool) -> Vec<CustomField> {
+    if schema.embedded {
+        return with_own_fields(schema, preserve);
+    }
+    let declared = schema.properties.iter();
+    declared
+        .map(|(name, schema)| field(name, schema, preserve))
+        .collect()
 }
 
-fn object(schema: &Schema) -> CustomShape {
-    match &schema.additional {
-        Additional::Each(each) => CustomShape::Map(Box::new(shape(each))),
-        Additional::None if !schema.preserve => {
-            let fields = if schema.embedded {
-                with_own_fields(schema)
-            } else {
-                schema.properties.iter().map(field).collect()
-            };
-            CustomShape::Object(CustomType::new(fields, schema.atomic))
+fn object(schema: &Schema, preserve: bool) -> CustomShape {
+    let rest = match &schema.additional {
+        Additional::Each(each) => Some(shape(each, preserve)),
+        Additional::Any => Some(CustomShape::Deduced),
+        // An object without any declaration is free-form.
+        Additional::None if preserve || schema.properties.is_empty() => Some(CustomShape::Deduced),
+        Additional::None => None,
+    };
+    match rest {
+        Some(each) if matches!(schema.additional, Additional::Each(_)) && !schema.atomic => {
+            CustomShape::Map(Box::new(each))
         }
-        // Managers own undeclared members one by one, each as a whole.
-        Additional::Any | Additional::None => CustomShape::Map(Box::new(any())),
+        rest => {
+            let ty = CustomType::new(fields(schema, preserve), schema.atomic);
+            CustomShape::Object(match rest {
+                Some(rest) => ty.with_rest(rest),
+                None => ty,
+            })
+        }
     }
 }

@@ -27,10 +27,10 @@ pub(crate) enum DeleteStep {
     Remove,
 }
 
-/// Checks the preconditions and decides. `kind` names the kind in a refusal.
+/// Checks the preconditions and decides. `kind` names the kind, with its group, in a refusal.
 pub(crate) fn decide(
     object: &Tree,
-    kind: &str,
+    kind: GroupResource<'_>,
     rules: &Rules,
     options: &DeleteOptions,
     now: Timestamp,
@@ -41,7 +41,11 @@ pub(crate) fn decide(
 
 /// Refuses with 409 when a precondition does not hold. Unlike in an eviction, an empty resource
 /// version is a precondition, too.
-fn check_preconditions(object: &Tree, kind: &str, options: &DeleteOptions) -> Result<(), Refusal> {
+fn check_preconditions(
+    object: &Tree,
+    kind: GroupResource<'_>,
+    options: &DeleteOptions,
+) -> Result<(), Refusal> {
     let name = object::meta_text(object, "name");
     let (uid, version) = (
         object::meta_text(object, "uid"),
@@ -195,33 +199,27 @@ fn propagation(present: &[&str], rules: &Rules, options: &DeleteOptions) -> Opti
 }
 
 /// Returns the 409 for a uid that is not the object's.
-pub(crate) fn uid_conflict(kind: &str, name: &str, asked: &str, found: &str) -> Refusal {
+pub(crate) fn uid_conflict(
+    kind: GroupResource<'_>,
+    name: &str,
+    asked: &str,
+    found: &str,
+) -> Refusal {
     let why = format!(
         "the UID in the precondition ({asked}) does not match the UID in record ({found}). The object might have been deleted and then recreated"
     );
-    Status::conflict(
-        GroupResource {
-            group: "",
-            resource: kind,
-        },
-        name,
-        why,
-    )
-    .into()
+    Status::conflict(kind, name, why).into()
 }
 
 /// Returns the 409 for a resource version that is not the object's.
-pub(crate) fn version_conflict(kind: &str, name: &str, asked: &str, found: &str) -> Refusal {
+pub(crate) fn version_conflict(
+    kind: GroupResource<'_>,
+    name: &str,
+    asked: &str,
+    found: &str,
+) -> Refusal {
     let why = format!(
         "the ResourceVersion in the precondition ({asked}) does not match the ResourceVersion in record ({found}). The object might have been modified"
     );
-    Status::conflict(
-        GroupResource {
-            group: "",
-            resource: kind,
-        },
-        name,
-        why,
-    )
-    .into()
+    Status::conflict(kind, name, why).into()
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use store::{Record, Txn};
 
-use super::decide;
 use super::object::Deleted;
 use crate::custom::CompiledDefinition;
 use crate::definition::{CLEANUP, release, set_condition};
@@ -25,14 +24,7 @@ pub(crate) fn delete_in(
     let key = target.key();
     let found = txn.get(&key).ok_or_else(|| target.not_found())?;
     let before = record::parse(&found.value);
-    // Only the preconditions of the decision matter here.
-    decide::decide(
-        &before,
-        &target.stored.kind,
-        &target.rules,
-        options,
-        target.now,
-    )?;
+    super::namespace::check_preconditions(target, &before, options)?;
     let mut next = before.clone();
     if !object::terminating(&next) {
         object::meta(&mut next).insert("deletionTimestamp", object::wire_time(target.now).into());

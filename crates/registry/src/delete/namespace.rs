@@ -44,14 +44,16 @@ pub(crate) fn delete_in(
     Ok(Deleted::new(json, gone, &before))
 }
 
-fn check_preconditions(
+/// Refuses with 409 when a precondition does not hold, in the words that upstream has for the kinds
+/// that it deletes in steps: namespaces and definitions.
+pub(crate) fn check_preconditions(
     target: &Target,
-    namespace: &Tree,
+    found: &Tree,
     options: &DeleteOptions,
 ) -> Result<(), Refusal> {
     let (uid, version) = (
-        object::meta_text(namespace, "uid"),
-        object::meta_text(namespace, "resourceVersion"),
+        object::meta_text(found, "uid"),
+        object::meta_text(found, "resourceVersion"),
     );
     let conflict = |why: String| -> Refusal {
         Status::conflict(target.resource.group_resource(), &target.name, why).into()

@@ -76,7 +76,7 @@ pub(crate) fn prepare(
 ) -> Result<Deletion, Refusal> {
     let next = match decide::decide(
         object,
-        &target.stored.kind,
+        target.stored.group_kind(),
         &target.rules,
         options,
         target.now,

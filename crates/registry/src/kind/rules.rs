@@ -8,7 +8,8 @@ use kinds::{Tree, names, status::FieldErrors};
 
 use crate::resource::ResourceRef;
 use crate::strategy::{
-    DefaultPropagation, FieldNames, KindFacts, ScalePaths, Strategy, StrategyContext, meta,
+    DefaultPropagation, FieldNames, KindFacts, ScalePaths, Strategy, StrategyContext,
+    common_warnings, meta,
 };
 use crate::tree::{carry, put, take, text};
 
@@ -105,7 +106,9 @@ impl Rules {
             }
         };
         let mut faults = meta::create_faults(object, self.resource.namespaced, &own);
-        faults.extend(meta::kube_finalizers(object));
+        if self.strategy.needs_qualified_finalizers() {
+            faults.extend(meta::kube_finalizers(object));
+        }
         faults
     }
 
@@ -138,7 +141,9 @@ impl Rules {
         let mut faults = meta::update_faults(new, old);
         if self.strategy.has_own_metadata_rules() {
             faults.extend(meta::update_faults(new, old));
-            faults.extend(meta::kube_finalizers(new));
+            if self.strategy.needs_qualified_finalizers() {
+                faults.extend(meta::kube_finalizers(new));
+            }
         }
         faults.extend(self.strategy.validate_update(context, new, old));
         faults
@@ -151,7 +156,11 @@ impl Rules {
         new: &Tree,
         old: Option<&Tree>,
     ) -> Vec<String> {
-        self.strategy.warnings(context, new, old)
+        let mut found = self.strategy.warnings(context, new, old);
+        if context.subresource.is_empty() && !self.resource.is_custom() {
+            found.extend(common_warnings(&self.resource, new, old));
+        }
+        found
     }
 
     /// Returns the canonical name of a field selector, or the message of its refusal (400).

@@ -10,7 +10,7 @@ use kinds::{Tree, yaml};
 
 use crate::body::ExpectedKind;
 use crate::managers::Author;
-use crate::request::{DecodedObject, Refusal, Reply, WriteOptions};
+use crate::request::{DecodedObject, FieldValidation, Refusal, Reply, WriteOptions};
 use crate::resource::ResourceRef;
 use crate::target::Target;
 use crate::update::{ObjectUpdate, Origin};
@@ -38,15 +38,43 @@ impl Registry {
             write: &write,
             origin: Origin::Apply,
         };
-        let produce = |old: Option<&Tree>| produce(&applied, old, &change);
-        let mut changed = self.change(&change, dry_run, produce).await?;
-        changed.warnings.splice(0..0, warnings);
+        let produce = |old: Option<&Tree>| {
+            let made = produce(&applied, old, &change)?;
+            // Upstream looks for keys that the patch has twice once it has been applied.
+            judge(&warnings, &write)?;
+            Ok(made)
+        };
+        let changed = self.change(&change, dry_run, produce).await;
+        let warned = warned(&warnings, &write);
+        let mut changed = changed.map_err(|refusal| body::with_warnings(refusal, &warned))?;
+        changed.warnings.splice(0..0, warned);
         let code = if changed.created { 201 } else { 200 };
         Ok(Reply::Object {
             code,
             json: self.present(&target, &changed.json),
             warnings: changed.warnings,
         })
+    }
+}
+
+/// Returns the warnings about keys that a patch has twice, one for each.
+pub(crate) fn warned(warnings: &[String], write: &WriteOptions) -> Vec<String> {
+    match write.field_validation {
+        FieldValidation::Ignore => Vec::new(),
+        FieldValidation::Warn | FieldValidation::Strict => body::line_by_line(warnings.to_vec()),
+    }
+}
+
+/// Refuses keys that a patch has twice under strict validation.
+pub(crate) fn judge(warnings: &[String], write: &WriteOptions) -> Result<(), Refusal> {
+    match warnings.first() {
+        Some(first) if write.field_validation == FieldValidation::Strict => {
+            Err(Status::bad_request(format!(
+                "error strict decoding patch: error converting YAML to JSON: {first}"
+            ))
+            .into())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -46,7 +46,7 @@ struct InsertionOrder {
 
 /// The place of one record's tree. It is empty before the tree is cached and after it is dropped.
 #[derive(Debug, Default)]
-pub(super) struct Slot(Mutex<Option<CachedTree>>);
+pub(super) struct TreeSlot(Mutex<Option<CachedTree>>);
 
 #[derive(Debug)]
 struct CachedTree {
@@ -58,7 +58,7 @@ struct CachedTree {
     cache: Arc<Shared>,
 }
 
-impl Slot {
+impl TreeSlot {
     /// Returns the tree if it is cached.
     pub(super) fn get(&self) -> Option<Tree> {
         self.lock().as_ref().map(|cached| cached.tree.clone())

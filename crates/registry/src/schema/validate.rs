@@ -17,6 +17,23 @@ pub(crate) fn validate(object: &Tree, old: Option<&Tree>, schema: &Schema) -> Fi
     faults
 }
 
+/// Returns the faults of the status of an object, which a write to the subresource may change.
+/// Paths begin at the object, the paths inside of messages at the status.
+pub(crate) fn validate_status(object: &Tree, old: &Tree, schema: &Schema) -> FieldErrors {
+    let (Some(status), Some(schema)) = (object.get("status"), schema.properties.get("status"))
+    else {
+        return FieldErrors::default();
+    };
+    validate(status, old.get("status"), schema).map(|fault| {
+        let field = if fault.field.is_empty() {
+            "status".to_owned()
+        } else {
+            format!("status.{}", fault.field)
+        };
+        FieldError { field, ..fault }
+    })
+}
+
 fn value(
     here: &Tree,
     old: Option<&Tree>,

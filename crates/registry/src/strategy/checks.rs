@@ -101,6 +101,51 @@ pub(crate) fn is_ip(text: &str) -> bool {
     text.parse::<std::net::IpAddr>().is_ok()
 }
 
+/// Returns the fault of an address range that is not in CIDR notation, has leading zeros or an
+/// IPv4-mapped address, or has bits beyond its prefix.
+pub(crate) fn address_range(text: &str) -> Option<&'static str> {
+    const NOT_A_RANGE: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+    const LEADING_ZEROS: &str = "must not have leading 0s in IP or prefix length";
+    let Some((address, length)) = text.split_once('/') else {
+        return Some(NOT_A_RANGE);
+    };
+    let is_number = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
+    let Some(bits) = length.parse::<u32>().ok().filter(|_| is_number) else {
+        return Some(NOT_A_RANGE);
+    };
+    let strict = address.parse::<std::net::IpAddr>().ok();
+    let Some(ip) = strict.or_else(|| without_leading_zeros(address)) else {
+        return Some(NOT_A_RANGE);
+    };
+    let (value, most) = match ip {
+        std::net::IpAddr::V4(ip) => (u128::from(ip.to_bits()) << 96, 32),
+        std::net::IpAddr::V6(ip) => (ip.to_bits(), 128),
+    };
+    if bits > most {
+        return Some(NOT_A_RANGE);
+    }
+    if strict.is_none() || (length.len() > 1 && length.starts_with('0')) {
+        return Some(LEADING_ZEROS);
+    }
+    if matches!(ip, std::net::IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some()) {
+        return Some("must not have an IPv4-mapped IPv6 address");
+    }
+    let beyond = value.checked_shl(bits).unwrap_or_default();
+    (beyond != 0).then_some("must not have bits set beyond the prefix length")
+}
+
+/// Parses an IPv4 address as older versions of Go did, with leading zeros.
+fn without_leading_zeros(text: &str) -> Option<std::net::IpAddr> {
+    let parts: Vec<&str> = text.split('.').collect();
+    let number = |part: &&str| {
+        let is_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| part.parse::<u8>().ok()).flatten()
+    };
+    let octets: Vec<u8> = parts.iter().map(number).collect::<Option<_>>()?;
+    let octets: [u8; 4] = octets.try_into().ok()?;
+    Some(std::net::Ipv4Addr::from(octets).into())
+}
+
 /// Rejects invalid, unspecified, loopback and link-local addresses.
 pub(crate) fn special_address(address: &str, path: &Path<'_>, out: &mut Faults) {
     let Ok(ip) = address.parse::<std::net::IpAddr>() else {
@@ -140,3 +185,37 @@ pub(crate) fn special_address(address: &str, path: &Path<'_>, out: &mut Faults) 
 
 /// Message of the fault of an invalid IP address.
 pub(crate) const NOT_AN_IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_ranges_are_strict() {
+        const NO_RANGE: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+        const ZEROS: &str = "must not have leading 0s in IP or prefix length";
+        const BITS: &str = "must not have bits set beyond the prefix length";
+        const MAPPED: &str = "must not have an IPv4-mapped IPv6 address";
+        for (text, expected) in [
+            ("10.0.0.0/8", None),
+            ("0.0.0.0/0", None),
+            ("10.1.2.3/32", None),
+            ("2001:db8::/64", None),
+            ("::/0", None),
+            ("10.0.0.1/8", Some(BITS)),
+            ("0.0.0.1/0", Some(BITS)),
+            ("2001:db8::1/64", Some(BITS)),
+            ("010.0.0.0/8", Some(ZEROS)),
+            ("10.0.0.0/08", Some(ZEROS)),
+            ("::ffff:10.0.0.0/104", Some(MAPPED)),
+            ("10.0.0.0/33", Some(NO_RANGE)),
+            ("10.0.0.0", Some(NO_RANGE)),
+            ("10.0.0/8", Some(NO_RANGE)),
+            ("10.0.0.0/+8", Some(NO_RANGE)),
+            ("10.0.0.0/-1", Some(NO_RANGE)),
+            ("", Some(NO_RANGE)),
+        ] {
+            assert_eq!(address_range(text), expected, "{text}");
+        }
+    }
+}

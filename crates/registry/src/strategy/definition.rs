@@ -6,6 +6,7 @@
 //! Read next: `structural` for the rules of schemas.
 
 mod structural;
+mod versions;
 
 use std::collections::BTreeSet;
 
@@ -18,7 +19,6 @@ use super::meta::invalid_text;
 use super::path::Path;
 use super::{KindFacts, Strategy, StrategyContext};
 use crate::facts::DefinitionFlags;
-use crate::schema::is_path;
 use crate::tree::{at, carry, entries, fill, flag, list, list_mut, put, take, text};
 
 pub(crate) struct Definition;
@@ -212,8 +212,9 @@ fn validate(definition: &Tree, faults: &mut Faults) {
             why,
         ));
     }
-    validate_versions(spec, &root, faults);
+    versions::validate(spec, &root, faults);
     validate_names(at(spec, &["names"]), &root.child("names"), faults);
+    versions::validate_common(spec, &root, faults);
     let strategy = text(spec, &["conversion", "strategy"]);
     let path = root.child("conversion");
     if strategy == "None" && !at(spec, &["conversion", "webhook"]).is_null() {
@@ -288,169 +289,6 @@ fn validate_names(found: &Tree, path: &Path<'_>, faults: &mut Faults) {
             "kind and listKind may not be the same",
         ));
     }
-}
-
-fn validate_versions(spec: &Tree, root: &Path<'_>, faults: &mut Faults) {
-    let versions = list(spec, &["versions"]);
-    let all = root.child("versions");
-    let shown = Tree::from(
-        versions
-            .iter()
-            .map(|version| text(version, &["name"]))
-            .collect::<Vec<_>>(),
-    );
-    let mut seen = BTreeSet::new();
-    for (index, version) in versions.iter().enumerate() {
-        let path = all.index(index);
-        let name = text(version, &["name"]);
-        faults.extend(
-            names::dns_1035_label(name)
-                .into_iter()
-                .map(|fault| invalid_text(path.child("name"), name, fault)),
-        );
-        if !seen.insert(name) {
-            let detail = "must contain unique version names";
-            faults.push_with(|| FieldError::invalid(all, &shown, detail));
-        }
-        if !text(version, &["deprecationWarning"]).is_empty() && !flag(version, &["deprecated"]) {
-            let why = "can only be set for deprecated versions";
-            faults.push(FieldError::invalid(
-                path.child("deprecationWarning"),
-                at(version, &["deprecationWarning"]),
-                why,
-            ));
-        }
-        validate_version(version, &path, faults);
-    }
-    if versions
-        .iter()
-        .filter(|version| flag(version, &["storage"]))
-        .count()
-        != 1
-    {
-        faults.push(FieldError::invalid(
-            all,
-            &shown,
-            "must have exactly one version marked as storage version",
-        ));
-    }
-}
-
-fn validate_version(version: &Tree, path: &Path<'_>, faults: &mut Faults) {
-    let schema = at(version, &["schema", "openAPIV3Schema"]);
-    let schema_path = path.child("schema");
-    let schema_path = schema_path.child("openAPIV3Schema");
-    if schema.is_null() {
-        faults.push(FieldError::required(schema_path, "schemas are required"));
-    } else {
-        structural::validate(schema, &schema_path, faults);
-    }
-    let subresources = path.child("subresources");
-    let scale = at(version, &["subresources", "scale"]);
-    if !scale.is_null() {
-        let path = subresources.child("scale");
-        for (member, prefix, required) in [
-            ("specReplicasPath", ".spec.", true),
-            ("statusReplicasPath", ".status.", true),
-            ("labelSelectorPath", "", false),
-        ] {
-            let value = text(scale, &[member]);
-            let path = path.child(member);
-            if value.is_empty() && required {
-                faults.push(FieldError::required(path, ""));
-            } else if !value.is_empty()
-                && (!value.starts_with('.') || value.contains(['[', '\'', '*']))
-            {
-                faults.push(invalid_text(
-                    path,
-                    value,
-                    "should be a simple json path with . notation",
-                ));
-            } else if !value.is_empty() && !value.starts_with(prefix) {
-                faults.push(invalid_text(
-                    path,
-                    value,
-                    format!(
-                        "should be a json path under {}",
-                        prefix.trim_end_matches('.')
-                    ),
-                ));
-            } else if !required
-                && !value.is_empty()
-                && !value.starts_with(".spec.")
-                && !value.starts_with(".status.")
-            {
-                faults.push(invalid_text(
-                    path,
-                    value,
-                    "should be a json path under either .spec or .status",
-                ));
-            }
-        }
-    }
-    let columns = path.child("additionalPrinterColumns");
-    for (index, column) in list(version, &["additionalPrinterColumns"])
-        .iter()
-        .enumerate()
-    {
-        let path = columns.index(index);
-        if text(column, &["name"]).is_empty() {
-            faults.push(FieldError::required(path.child("name"), ""));
-        }
-        if text(column, &["type"]).is_empty() {
-            faults.push(FieldError::required(
-                path.child("type"),
-                "must be one of boolean,date,integer,number,string",
-            ));
-        } else if !["boolean", "date", "integer", "number", "string"]
-            .contains(&text(column, &["type"]))
-        {
-            let why = "must be one of boolean,date,integer,number,string";
-            faults.push(FieldError::invalid(
-                path.child("type"),
-                at(column, &["type"]),
-                why,
-            ));
-        }
-        let value = text(column, &["jsonPath"]);
-        if value.is_empty() {
-            faults.push(FieldError::required(path.child("jsonPath"), ""));
-        } else if !is_path(value) {
-            faults.push(invalid_text(
-                path.child("jsonPath"),
-                value,
-                "unrecognized JSONPath",
-            ));
-        }
-    }
-    let fields = path.child("selectableFields");
-    for (index, field) in list(version, &["selectableFields"]).iter().enumerate() {
-        let path = fields.index(index);
-        let path = path.child("jsonPath");
-        let value = text(field, &["jsonPath"]);
-        if value.is_empty() {
-            faults.push(FieldError::required(path, ""));
-        } else if !is_selectable(schema, value) {
-            faults.push(invalid_text(
-                path,
-                value,
-                "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.",
-            ));
-        }
-    }
-}
-
-fn is_selectable(schema: &Tree, path: &str) -> bool {
-    let Some(path) = path.strip_prefix('.') else {
-        return false;
-    };
-    let found = path
-        .split('.')
-        .try_fold(schema, |here, name| here.get("properties")?.get(name));
-    path != "metadata"
-        && !path.starts_with("metadata.")
-        && found
-            .is_some_and(|found| matches!(text(found, &["type"]), "string" | "boolean" | "integer"))
 }
 
 /// Returns the members of a map as sorted pairs of name and value.

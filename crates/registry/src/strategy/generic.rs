@@ -1,18 +1,21 @@
 //! The default strategy for kinds without rules of their own, and semantic equality.
 //!
-//! The default strategy validates metadata only. Semantic equality decides whether an update
-//! changed an object: it treats absent and zero alike where Go does.
+//! The default strategy fills in the defaults of `defaults` and validates metadata only. Semantic
+//! equality decides whether an update changed an object: it treats absent and zero alike where Go
+//! does.
 
 use kinds::facts::{Shape, Type};
 use kinds::status::{FieldError, FieldErrors};
 use kinds::{Tree, names};
 
 use super::meta::invalid_text;
-use super::{Strategy, StrategyContext};
+use super::{Strategy, StrategyContext, defaults};
 use crate::tree::{at, text};
 
 /// Validates structure and metadata only.
 struct Generic {
+    /// Fills in the defaults of the kind.
+    defaults: fn(&mut Tree),
     names: NameForm,
     generation: bool,
     create_on_update: bool,
@@ -32,6 +35,7 @@ enum NameForm {
 }
 
 const PLAIN: Generic = Generic {
+    defaults: |_| {},
     names: NameForm::Subdomain,
     generation: false,
     create_on_update: false,
@@ -44,13 +48,42 @@ static COUNTED: Generic = Generic {
     ..PLAIN
 };
 static DRIVERS: Generic = Generic {
+    defaults: defaults::csi_driver,
     names: NameForm::Driver,
     unconditional: false,
     ..PLAIN
 };
-static COUNTED_CONDITIONAL: Generic = Generic {
+static POLICIES: Generic = Generic {
+    defaults: defaults::admission_policy,
     generation: true,
     unconditional: false,
+    ..PLAIN
+};
+static POLICY_BINDINGS: Generic = Generic {
+    defaults: defaults::policy_binding,
+    ..POLICIES_WITHOUT_DEFAULTS
+};
+const POLICIES_WITHOUT_DEFAULTS: Generic = Generic {
+    generation: true,
+    unconditional: false,
+    ..PLAIN
+};
+static FLOW_SCHEMAS: Generic = Generic {
+    defaults: defaults::flow_schema,
+    generation: true,
+    ..PLAIN
+};
+static PRIORITY_LEVELS: Generic = Generic {
+    defaults: defaults::priority_level,
+    generation: true,
+    ..PLAIN
+};
+static CLAIMS: Generic = Generic {
+    defaults: defaults::resource_claim,
+    ..PLAIN
+};
+static CLAIM_TEMPLATES: Generic = Generic {
+    defaults: defaults::resource_claim_template,
     ..PLAIN
 };
 static RETURNING: Generic = Generic {
@@ -68,9 +101,16 @@ static ROLES: Generic = Generic {
 pub(crate) fn of(group: &str, plural: &str) -> &'static dyn Strategy {
     match (group, plural) {
         ("rbac.authorization.k8s.io", _) => &ROLES,
-        ("flowcontrol.apiserver.k8s.io", _)
-        | ("resource.k8s.io", "deviceclasses" | "resourceslices") => &COUNTED,
-        ("admissionregistration.k8s.io", _) => &COUNTED_CONDITIONAL,
+        ("flowcontrol.apiserver.k8s.io", "flowschemas") => &FLOW_SCHEMAS,
+        ("flowcontrol.apiserver.k8s.io", _) => &PRIORITY_LEVELS,
+        ("resource.k8s.io", "deviceclasses" | "resourceslices") => &COUNTED,
+        ("resource.k8s.io", "resourceclaims") => &CLAIMS,
+        ("resource.k8s.io", "resourceclaimtemplates") => &CLAIM_TEMPLATES,
+        (
+            "admissionregistration.k8s.io",
+            "validatingadmissionpolicybindings" | "mutatingadmissionpolicybindings",
+        ) => &POLICY_BINDINGS,
+        ("admissionregistration.k8s.io", _) => &POLICIES,
         ("storage.k8s.io", "csidrivers") => &DRIVERS,
         ("storage.k8s.io", "csinodes" | "volumeattachments") => &RETURNING,
         _ => &COMMON,
@@ -78,6 +118,10 @@ pub(crate) fn of(group: &str, plural: &str) -> &'static dyn Strategy {
 }
 
 impl Strategy for Generic {
+    fn default(&self, object: &mut Tree) {
+        (self.defaults)(object);
+    }
+
     fn name_faults(&self, name: &str) -> Vec<String> {
         match self.names {
             NameForm::Subdomain => names::dns_subdomain(name),

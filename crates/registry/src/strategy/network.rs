@@ -11,9 +11,8 @@ use kinds::{
     status::{FieldError, FieldErrors},
 };
 
-use super::checks::{Faults, port_number, port_number_or_name};
+use super::checks::{Faults, address_range, port_number, port_number_or_name};
 use super::meta::invalid_text;
-use super::node::is_range;
 use super::path::{Path, SPEC};
 use super::{Strategy, StrategyContext, selector};
 use crate::tree::{at, ensure, fill, int, list, list_mut, put, text};
@@ -261,7 +260,6 @@ pub(crate) struct NetworkPolicy;
 const DIRECTIONS: [(&str, &str); 2] = [("ingress", "from"), ("egress", "to")];
 const POLICY_TYPES: [&str; 2] = ["Egress", "Ingress"];
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
-const NOT_A_RANGE: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
 
 impl Strategy for NetworkPolicy {
     fn default(&self, object: &mut Tree) {
@@ -411,8 +409,8 @@ fn address_block(block: &Tree, path: &Path<'_>, out: &mut Faults) {
         out.push(FieldError::required(path.child("cidr"), ""));
         return;
     }
-    if !is_range(whole) {
-        out.push(invalid_text(path.child("cidr"), whole, NOT_A_RANGE));
+    if let Some(fault) = address_range(whole) {
+        out.push(invalid_text(path.child("cidr"), whole, fault));
         return;
     }
     let path = path.child("except");
@@ -421,8 +419,8 @@ fn address_block(block: &Tree, path: &Path<'_>, out: &mut Faults) {
         .filter_map(Tree::as_str)
         .enumerate()
     {
-        if !is_range(part) {
-            out.push(invalid_text(path.index(index), part, NOT_A_RANGE));
+        if let Some(fault) = address_range(part) {
+            out.push(invalid_text(path.index(index), part, fault));
         } else if !is_within(part, whole) {
             out.push(invalid_text(
                 path.index(index),

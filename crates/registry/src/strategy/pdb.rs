@@ -163,10 +163,7 @@ pub(crate) fn conditions(conditions: &[Tree], path: &Path<'_>, out: &mut Faults)
             ));
         }
         if text(condition, &["lastTransitionTime"]).is_empty() {
-            out.push(FieldError::required(
-                path.child("lastTransitionTime"),
-                "must be set",
-            ));
+            out.push(FieldError::required(path.child("lastTransitionTime"), ""));
         }
         reason(text(condition, &["reason"]), &path, out);
         if text(condition, &["message"]).len() > MESSAGE_LIMIT {
@@ -184,7 +181,7 @@ fn reason(reason: &str, path: &Path<'_>, out: &mut Faults) {
             .is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
         && bytes.iter().copied().all(inner);
     if reason.is_empty() {
-        out.push(FieldError::required(path.child("reason"), "must be set"));
+        out.push(FieldError::required(path.child("reason"), ""));
     } else if !sound {
         let detail = "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName',  or 'ReasonA,ReasonB',  or 'ReasonA:ReasonB', regex used for validation is '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')";
         out.push(invalid_text(path.child("reason"), reason, detail));

@@ -251,4 +251,58 @@ fn annotations(object: &Tree, out: &mut Faults) {
             ));
         }
     }
+    for (name, value) in annotations.iter() {
+        let value = value.as_str().unwrap_or_default();
+        if name == SECCOMP_POD || name.starts_with(SECCOMP_CONTAINER) {
+            seccomp_profile(value, &path.child(name), out);
+        }
+        if let Some(container) = name.strip_prefix(APP_ARMOR) {
+            if !has_container(at(object, &["spec"]), container) {
+                out.push(invalid_text(
+                    path.key(name),
+                    container,
+                    "container not found",
+                ));
+            }
+            if !matches!(value, "" | "runtime/default" | "unconfined")
+                && !value.starts_with("localhost/")
+            {
+                let why = format!(
+                    "invalid AppArmor profile name: {}",
+                    kinds::status::quoted(value)
+                );
+                out.push(invalid_text(path.key(name), value, why));
+            }
+        }
+    }
+}
+
+const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
+const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
+const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+
+/// Validates the profile of an annotation, which has no effect any more.
+fn seccomp_profile(profile: &str, path: &Path<'_>, out: &mut Faults) {
+    match profile.strip_prefix("localhost/") {
+        Some(file) if file.starts_with('/') => {
+            out.push(invalid_text(path, file, "must be a relative path"));
+        }
+        Some(file) if file.split('/').any(|part| part == "..") => {
+            out.push(invalid_text(path, file, "must not contain '..'"));
+        }
+        Some(_) => {}
+        None if matches!(profile, "runtime/default" | "docker/default" | "unconfined") => {}
+        None => out.push(invalid_text(
+            path,
+            profile,
+            "must be a valid seccomp profile",
+        )),
+    }
+}
+
+fn has_container(spec: &Tree, name: &str) -> bool {
+    ["initContainers", "containers", "ephemeralContainers"]
+        .iter()
+        .flat_map(|kind| crate::tree::list(spec, &[kind]))
+        .any(|container| text(container, &["name"]) == name)
 }

@@ -1,5 +1,5 @@
-//! Kinds with few rules: storage classes, autoscalers, webhook configurations,
-//! runtime classes, ingress classes and API services.
+//! Kinds with few rules: storage classes, webhook configurations, runtime classes, ingress classes
+//! and API services.
 //!
 //! A kind moves to a file of its own when its rules grow.
 
@@ -56,65 +56,6 @@ impl Strategy for StorageClass {
 
     fn returns_deleted_object(&self) -> bool {
         true
-    }
-}
-
-pub(crate) struct HorizontalPodAutoscaler;
-
-impl Strategy for HorizontalPodAutoscaler {
-    fn default(&self, object: &mut Tree) {
-        fill(object, &["spec", "minReplicas"], 1);
-    }
-
-    fn validate_create(&self, _context: &StrategyContext<'_>, object: &Tree) -> FieldErrors {
-        let mut out = FieldErrors::default();
-        let spec = at(object, &["spec"]);
-        let (least, most) = (
-            int(spec, &["minReplicas"]).unwrap_or(1),
-            int(spec, &["maxReplicas"]).unwrap_or_default(),
-        );
-        if least < 1 {
-            out.push(FieldError::invalid(
-                SPEC.child("minReplicas"),
-                &Tree::from(least),
-                "must be greater than or equal to 1",
-            ));
-        }
-        if most < 1 {
-            out.push(FieldError::invalid(
-                SPEC.child("maxReplicas"),
-                &Tree::from(most),
-                "must be greater than 0",
-            ));
-        }
-        if most < least {
-            let detail = "must be greater than or equal to `minReplicas`";
-            out.push(FieldError::invalid(
-                SPEC.child("maxReplicas"),
-                &Tree::from(most),
-                detail,
-            ));
-        }
-        let target = SPEC.child("scaleTargetRef");
-        for field in ["kind", "name"] {
-            if text(spec, &["scaleTargetRef", field]).is_empty() {
-                out.push(FieldError::required(target.child(field), ""));
-            }
-        }
-        out
-    }
-
-    fn validate_update(
-        &self,
-        context: &StrategyContext<'_>,
-        new: &Tree,
-        _old: &Tree,
-    ) -> FieldErrors {
-        if context.subresource == "status" {
-            FieldErrors::default()
-        } else {
-            self.validate_create(context, new)
-        }
     }
 }
 

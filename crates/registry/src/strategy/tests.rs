@@ -4,6 +4,7 @@
 
 mod all_kinds;
 mod budgets;
+mod defaulting;
 mod names;
 mod pods;
 

@@ -261,11 +261,17 @@ async fn a_future_version_is_awaited_and_then_refused() {
         ..options
     };
     let before = tokio::time::Instant::now();
+    let refusal = world.list("configmaps", "shop", exact).await;
+    let status = refusal.expect_err("refused").status;
+    let details = status.details.as_ref();
     assert_eq!(
-        refused(world.list("configmaps", "shop", exact).await).0,
-        504
+        (
+            status.code,
+            details.map(|details| details.retry_after_seconds)
+        ),
+        (504, Some(1))
     );
-    assert_eq!(before.elapsed(), std::time::Duration::ZERO);
+    assert_eq!(before.elapsed(), std::time::Duration::from_secs(3));
 }
 
 #[tokio::test(start_paused = true)]
@@ -285,4 +291,84 @@ async fn an_exact_version_returns_the_objects_of_that_revision() {
         .await
         .expect("a list");
     assert_eq!(names(&list), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_never_served_is_expired() {
+    let world = maps(&["a"]).await;
+    // A token of revision 1: {"v":"meta.k8s.io/v1","rv":1,"start":"a\u0000"}
+    let token = "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MSwic3RhcnQiOiJhXHUwMDAwIn0";
+    let options = ListOptions {
+        continue_token: token.to_owned(),
+        limit: 5,
+        ..ListOptions::default()
+    };
+    let refusal = world
+        .list("configmaps", "shop", options)
+        .await
+        .expect_err("refused");
+    assert_eq!(
+        (refusal.status.code, refusal.status.reason.as_str()),
+        (410, "Expired")
+    );
+    assert!(!refusal.status.metadata.continue_token.is_empty());
+    let options = ListOptions {
+        resource_version: "1".to_owned(),
+        resource_version_match: "Exact".to_owned(),
+        ..ListOptions::default()
+    };
+    let refused = refused(world.list("configmaps", "shop", options).await);
+    assert_eq!(refused.0, 410);
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_options_are_refused_in_upstreams_order() {
+    let world = maps(&["a"]).await;
+    for (options, code, message) in [
+        (
+            ListOptions {
+                resource_version: "abc".to_owned(),
+                ..ListOptions::default()
+            },
+            400,
+            "invalid resource version: resourceVersion: Invalid value: \"abc\": strconv.ParseUint: parsing \"abc\": invalid syntax",
+        ),
+        (
+            ListOptions {
+                resource_version: "abc".to_owned(),
+                continue_token: "x".to_owned(),
+                ..ListOptions::default()
+            },
+            400,
+            "invalid continue token: continue key is not valid: illegal base64 data",
+        ),
+        (
+            ListOptions {
+                field_selector: "nope=1".to_owned(),
+                resource_version_match: "Newest".to_owned(),
+                continue_token: "x".to_owned(),
+                send_initial_events: Some(true),
+                ..ListOptions::default()
+            },
+            422,
+            "ListOptions.meta.k8s.io \"\" is invalid: [resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided, resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided, resourceVersionMatch: Unsupported value: \"Newest\": supported values: \"Exact\", \"NotOlderThan\", \"\", sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list]",
+        ),
+        (
+            ListOptions {
+                label_selector: "a in".to_owned(),
+                send_initial_events: Some(true),
+                ..ListOptions::default()
+            },
+            400,
+            "",
+        ),
+    ] {
+        let refused = refused(world.list("configmaps", "shop", options).await);
+        assert_eq!(refused.0, code, "{}", refused.1);
+        assert!(
+            message.is_empty() || refused.1.contains(message),
+            "{}",
+            refused.1
+        );
+    }
 }

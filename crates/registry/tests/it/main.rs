@@ -4,6 +4,7 @@ extern crate exeunt_registry as registry;
 
 mod components;
 mod custom;
+mod custom_forms;
 mod deletion;
 mod eviction;
 mod forget;
@@ -14,6 +15,7 @@ mod publish;
 mod resize;
 mod scale;
 mod sizes;
+mod subresources;
 mod tokens;
 mod watches;
 mod world;

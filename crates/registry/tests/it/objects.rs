@@ -559,7 +559,7 @@ async fn the_requestor_of_a_certificate_is_the_user_of_the_request() {
 }
 
 /// Returns a request for a certificate, as it is in an object.
-fn signing_request() -> String {
+pub(crate) fn signing_request() -> String {
     use base64::Engine as _;
     let key = rcgen::KeyPair::generate().expect("a key");
     let request = rcgen::CertificateParams::default()

@@ -11,6 +11,12 @@ use rules::eviction::{self, BudgetState, Outcome, RETRY_AFTER_SECONDS};
 use crate::facts::{BudgetFacts, NotAllowed, PodFacts};
 use crate::request::Refusal;
 
+/// The kind as refused preconditions name it.
+const POD: GroupResource<'static> = GroupResource {
+    group: "",
+    resource: "Pod",
+};
+
 /// The client's part of an eviction.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Preconditions<'a> {
@@ -92,7 +98,7 @@ fn check_preconditions(
     check_uid(pod, asked)?;
     match asked.resource_version {
         Some(version) if !version.is_empty() && version != resource_version => Err(
-            crate::delete::version_conflict("Pod", asked.pod, version, resource_version),
+            crate::delete::version_conflict(POD, asked.pod, version, resource_version),
         ),
         _ => Ok(()),
     }
@@ -101,7 +107,7 @@ fn check_preconditions(
 fn check_uid(pod: &PodFacts, asked: &Preconditions<'_>) -> Result<(), Refusal> {
     match asked.uid {
         Some(uid) if uid != pod.uid => {
-            Err(crate::delete::uid_conflict("Pod", asked.pod, uid, &pod.uid))
+            Err(crate::delete::uid_conflict(POD, asked.pod, uid, &pod.uid))
         }
         _ => Ok(()),
     }

@@ -79,7 +79,13 @@ fn value(schema: &Tree, place: Place, path: &Path<'_>, faults: &mut Faults) {
     for member in ["allOf", "anyOf", "oneOf"] {
         let here = path.child(member);
         for (index, part) in list(schema, &[member]).iter().enumerate() {
-            let free = flag(schema, &["x-kubernetes-int-or-string"]);
+            // The only types that a combination may have: a choice between integers and strings,
+            // or the same as the first part of `allOf`.
+            let free = match member {
+                "anyOf" => is_int_or_string(list(schema, &["anyOf"])),
+                "allOf" => index == 0 && is_int_or_string(list(part, &["anyOf"])),
+                _ => false,
+            };
             nested(part, schema, free, &here.index(index), faults);
         }
     }
@@ -87,6 +93,13 @@ fn value(schema: &Tree, place: Place, path: &Path<'_>, faults: &mut Faults) {
     if not.is_object() {
         nested(not, schema, false, &path.child("not"), faults);
     }
+}
+
+/// Returns true for the choice between an integer and a string.
+fn is_int_or_string(parts: &[Tree]) -> bool {
+    let types: Vec<&str> = parts.iter().map(|part| text(part, &["type"])).collect();
+    let plain = |part: &Tree| part.as_object().is_some_and(|members| members.len() == 1);
+    types == ["integer", "string"] && parts.iter().all(plain)
 }
 
 fn check_type(schema: &Tree, place: Place, path: &Path<'_>, faults: &mut Faults) {
@@ -110,15 +123,8 @@ fn check_type(schema: &Tree, place: Place, path: &Path<'_>, faults: &mut Faults)
         _ if place == Place::Root => {
             faults.push(invalid_text(here, kind, "must be object at the root"))
         }
-        "array" | "string" | "integer" | "number" | "boolean" => {
-            if flag(schema, &["x-kubernetes-int-or-string"]) {
-                faults.push(invalid_text(
-                    here,
-                    kind,
-                    "must be empty if x-kubernetes-int-or-string is true",
-                ));
-            }
-        }
+        // A type beside `x-kubernetes-int-or-string` is accepted, and has no effect.
+        "array" | "string" | "integer" | "number" | "boolean" => {}
         _ => faults.push(FieldError::not_supported(
             here,
             &Tree::from(kind),
@@ -148,6 +154,19 @@ fn check_extensions(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
     if embedded && at(schema, &["properties"]).is_null() && !flag(schema, &[PRESERVE]) {
         let why = "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields";
         faults.push(FieldError::required(path.child("properties"), why));
+    }
+    let free = flag(schema, &["x-kubernetes-int-or-string"]);
+    for (member, is_set) in [
+        (PRESERVE, flag(schema, &[PRESERVE])),
+        ("x-kubernetes-embedded-resource", embedded),
+    ] {
+        if free && is_set {
+            faults.push(FieldError::invalid(
+                path.child(member),
+                &Tree::from(true),
+                "must be false if x-kubernetes-int-or-string is true",
+            ));
+        }
     }
     let nullable_root =
         flag(schema, &["nullable"]) && path.to_string().ends_with("openAPIV3Schema");
@@ -313,24 +332,42 @@ fn check_list(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
     }
 }
 
+/// What a part of a combination must not have, and what it must be instead.
+const NOT_NESTED: [(&str, &str); 13] = [
+    ("additionalProperties", "undefined"),
+    ("default", "undefined"),
+    ("title", "empty"),
+    ("description", "empty"),
+    ("nullable", "false"),
+    ("externalDocs", "undefined"),
+    ("x-kubernetes-preserve-unknown-fields", "false"),
+    ("x-kubernetes-embedded-resource", "false"),
+    ("x-kubernetes-int-or-string", "false"),
+    ("x-kubernetes-list-map-keys", "empty"),
+    ("x-kubernetes-list-type", "undefined"),
+    ("x-kubernetes-map-type", "undefined"),
+    ("x-kubernetes-validations", "empty"),
+];
+
 /// Validates a part of a combination, which may restrict only properties that are specified outside
 /// of it.
 fn nested(part: &Tree, outside: &Tree, int_or_string: bool, path: &Path<'_>, faults: &mut Faults) {
-    for member in [
-        "default",
-        "title",
-        "description",
-        "nullable",
-        "additionalProperties",
-        "x-kubernetes-preserve-unknown-fields",
-    ] {
+    for (member, what) in NOT_NESTED {
         let found = at(part, &[member]);
-        if !found.is_null() && found != &Tree::Bool(false) {
-            faults.push(FieldError::forbidden(
-                path.child(member),
-                "must be undefined to be structural",
-            ));
+        if !crate::tree::is_empty(found) && found != &Tree::Bool(false) {
+            let why = format!("must be {what} to be structural");
+            faults.push(FieldError::forbidden(path.child(member), why));
         }
+    }
+    if sorted(part, "properties")
+        .iter()
+        .any(|(name, _)| *name == "metadata")
+    {
+        let here = path.child("properties");
+        faults.push(FieldError::forbidden(
+            here.key("metadata"),
+            "must not be specified in a nested context",
+        ));
     }
     if !text(part, &["type"]).is_empty() && !int_or_string {
         faults.push(FieldError::forbidden(

@@ -216,6 +216,7 @@ fn details(kind: &str, source: &Tree, path: &Path<'_>, out: &mut Faults) {
             file_mode(source, "defaultMode", path, out);
             projected(source, path, out);
         }
+        "iscsi" => iscsi(source, path, out),
         "csi" => csi(source, path, out),
         "ephemeral" => {
             let template = at(source, &["volumeClaimTemplate"]);
@@ -228,6 +229,75 @@ fn details(kind: &str, source: &Tree, path: &Path<'_>, out: &mut Faults) {
         }
         _ => {}
     }
+}
+
+fn iscsi(source: &Tree, path: &Path<'_>, out: &mut Faults) {
+    let name = text(source, &["iqn"]);
+    if !name.is_empty() {
+        iscsi_name(name, &path.child("iqn"), out);
+    }
+    let lun = int(source, &["lun"]).unwrap_or_default();
+    if !(0..=255).contains(&lun) {
+        out.push(FieldError::invalid(
+            path.child("lun"),
+            &Tree::from(lun),
+            "must be between 0 and 255, inclusive",
+        ));
+    }
+    let authenticates = ["chapAuthDiscovery", "chapAuthSession"]
+        .iter()
+        .any(|field| crate::tree::flag(source, &[field]));
+    if authenticates && at(source, &["secretRef"]).is_null() {
+        out.push(FieldError::required(path.child("secretRef"), ""));
+    }
+    if let Some(initiator) = at(source, &["initiatorName"]).as_str() {
+        iscsi_name(initiator, &path.child("initiatorname"), out);
+    }
+}
+
+/// Validates the name of an iSCSI node (RFC 3720): `iqn.2001-04.com.example:storage`, or one of the
+/// formats `eui` and `naa`.
+fn iscsi_name(name: &str, path: &Path<'_>, out: &mut Faults) {
+    let hex = |prefix: &str, length: usize| {
+        let digits = name.get(prefix.len() + 1..).unwrap_or_default();
+        digits.len() == length && digits.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    let is_valid = match name.get(..3) {
+        Some("iqn") => is_qualified_iscsi_name(name),
+        Some("eui") => hex("eui", 16),
+        Some("naa") => hex("naa", 32),
+        _ => {
+            let why = "must be valid format starting with iqn, eui, or naa";
+            out.push(invalid_text(path, name, why));
+            return;
+        }
+    };
+    if !is_valid {
+        out.push(invalid_text(path, name, "must be valid format"));
+    }
+}
+
+/// Returns true for `iqn.YYYY-MM.AUTHORITY:NAME`.
+fn is_qualified_iscsi_name(name: &str) -> bool {
+    let parts = name.strip_prefix("iqn.").and_then(|rest| {
+        let (date, rest) = (rest.get(..7)?, rest.get(7..)?.strip_prefix('.')?);
+        Some((date, rest.split_once(':')?))
+    });
+    let Some((date, (authority, own))) = parts else {
+        return false;
+    };
+    let is_date = date.bytes().enumerate().all(|(at, byte)| match at {
+        4 => byte == b'-',
+        _ => byte.is_ascii_digit(),
+    });
+    let is_authority = !authority.is_empty()
+        && authority
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
+    let is_name = !own.is_empty()
+        && !own.contains([',', ';', '*', '&', '$', '|'])
+        && !own.contains(char::is_whitespace);
+    is_date && is_authority && is_name
 }
 
 fn csi(source: &Tree, path: &Path<'_>, out: &mut Faults) {
