@@ -12,11 +12,11 @@ use registry::ResourceRef;
 #[derive(Debug)]
 pub(crate) struct Catalogue {
     rows: Vec<ResourceRef>,
-    by_name: ByName,
+    by_name: RowsByName,
 }
 
 /// Indexes of rows by group, version and plural.
-type ByName = HashMap<Text, HashMap<Text, HashMap<Text, usize>>>;
+type RowsByName = HashMap<Text, HashMap<Text, HashMap<Text, usize>>>;
 
 impl Catalogue {
     /// A catalogue of built-in rows.
@@ -25,7 +25,7 @@ impl Catalogue {
     }
 
     pub(crate) fn of(rows: Vec<ResourceRef>) -> Self {
-        let mut by_name: ByName = HashMap::new();
+        let mut by_name: RowsByName = HashMap::new();
         for (index, row) in rows.iter().enumerate() {
             by_name
                 .entry(row.group.clone())

@@ -11,7 +11,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH, LOCATION, VARY};
+use http::header::{
+    CACHE_CONTROL, CONTENT_TYPE, ETAG, EXPIRES, HOST, IF_NONE_MATCH, LOCATION, VARY,
+};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use kinds::Tree;
 use kinds::facts::Type;
@@ -31,6 +33,14 @@ const PROTOBUF_V2: [&str; 2] = [
     "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
     "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
 ];
+
+/// The same of OpenAPI v3.
+const PROTOBUF_V3: [&str; 2] = [
+    "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v3@v1.0+protobuf",
+];
+/// How long a client may keep a document that it names with its hash, in seconds: a year.
+const KEEP_SECONDS: i64 = 365 * 24 * 60 * 60;
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
@@ -257,45 +267,74 @@ impl DocumentRequest<'_> {
         })
     }
 
+    /// Sends a document of OpenAPI v3 as JSON or protobuf, whichever `Accept` names first. A client
+    /// that names another hash than the document's is redirected.
     fn openapi(&self, name: &str) -> Response<Body> {
-        if !takes_json(accept(self.headers)) {
+        let Some(is_protobuf) = wants_protobuf(accept(self.headers), &PROTOBUF_V3) else {
             return empty(StatusCode::NOT_ACCEPTABLE);
-        }
+        };
         let Some(document) = self.openapi_document(name) else {
             return empty(StatusCode::NOT_FOUND);
         };
         let hash = self.table().map(|known| known.hash).unwrap_or_default();
-        if self
-            .query
-            .get("hash")
-            .is_some_and(|asked| !asked.is_empty() && asked != hash)
-        {
-            let mut response = empty(StatusCode::MOVED_PERMANENTLY);
-            let location = HeaderValue::try_from(format!("/openapi/v3/{name}?hash={hash}"));
-            response
-                .headers_mut()
-                .extend(location.ok().map(|location| (LOCATION, location)));
-            return response;
+        let kind = if is_protobuf {
+            PROTOBUF_V3[0]
+        } else {
+            "application/json"
+        };
+        let tag = HeaderValue::try_from(format!("\"{hash}\"")).ok();
+        let asked = self.query.get("hash").filter(|asked| !asked.is_empty());
+        let mut response = match asked {
+            Some(asked) if asked != hash => {
+                let mut response = empty(StatusCode::MOVED_PERMANENTLY);
+                let location = HeaderValue::try_from(format!("/openapi/v3/{name}?hash={hash}"));
+                response
+                    .headers_mut()
+                    .extend(location.ok().map(|location| (LOCATION, location)));
+                response
+            }
+            _ if tag.is_some() && self.headers.get(IF_NONE_MATCH) == tag.as_ref() => {
+                empty(StatusCode::NOT_MODIFIED)
+            }
+            _ if is_protobuf => match self.openapi_protobuf(name) {
+                Some(document) => respond::finished(
+                    self.manner_of(MediaType::Protobuf),
+                    PROTOBUF_V3[0],
+                    document.bytes,
+                ),
+                None => return empty(StatusCode::NOT_FOUND),
+            },
+            _ => self.json(&document, "application/json"),
+        };
+        let headers = response.headers_mut();
+        headers.insert(VARY, HeaderValue::from_static("Accept"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.extend(tag.map(|tag| (ETAG, tag)));
+        if asked == Some(hash.as_str()) {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+            let now = self.format.now;
+            let end = now.checked_add(jiff::SignedDuration::from_secs(KEEP_SECONDS));
+            let end = end.unwrap_or(now);
+            let end = end.strftime("%a, %d %b %Y %H:%M:%S UTC").to_string();
+            headers.extend(HeaderValue::try_from(end).ok().map(|end| (EXPIRES, end)));
         }
-        let mut response = self.json(&document, "application/json");
         response
-            .headers_mut()
-            .insert(VARY, HeaderValue::from_static("Accept"));
-        response
+    }
+
+    fn openapi_protobuf(&self, name: &str) -> Option<Document> {
+        self.documents
+            .keep(&format!("openapi-protobuf/{name}"), || {
+                let document = openapi::document(self.catalogue.rows(), name)?;
+                Some(openapi::gnostic_v3(&document))
+            })
     }
 
     /// Sends OpenAPI v2 as JSON or protobuf, whichever `Accept` names first.
     fn openapi_v2(&self) -> Response<Body> {
         let rows = self.catalogue.rows();
-        let text = accept(self.headers);
-        let protobuf =
-            |entry: &str| PROTOBUF_V2.contains(&entry.split(';').next().unwrap_or_default().trim());
-        let first = text
-            .split(',')
-            .find(|entry| protobuf(entry) || takes_json(entry));
-        let document = match first {
+        let document = match wants_protobuf(accept(self.headers), &PROTOBUF_V2) {
             None => return empty(StatusCode::NOT_ACCEPTABLE),
-            Some(entry) if protobuf(entry) => self
+            Some(true) => self
                 .documents
                 .keep("openapi-v2-protobuf", || {
                     Some(openapi::gnostic(&openapi::v2(rows)))
@@ -307,7 +346,7 @@ impl DocumentRequest<'_> {
                         document.bytes,
                     )
                 }),
-            Some(_) => self
+            Some(false) => self
                 .documents
                 .get("openapi-v2", || Some(openapi::v2(rows)))
                 .map(|document| self.json(&document, "application/json")),
@@ -358,6 +397,22 @@ fn takes_json(text: &str) -> bool {
         )
     };
     text.is_empty() || text.split(',').any(takes)
+}
+
+/// Returns whether a list of media types names protobuf, by one of these names, before JSON; `None`
+/// if it names neither.
+fn wants_protobuf(text: &str, names: &[&str]) -> Option<bool> {
+    if text.is_empty() {
+        return Some(false);
+    }
+    text.split(',').find_map(|entry| {
+        let name = entry.split(';').next().unwrap_or_default().trim();
+        if names.contains(&name) {
+            Some(true)
+        } else {
+            takes_json(entry).then_some(false)
+        }
+    })
 }
 
 fn accept(headers: &HeaderMap) -> &str {

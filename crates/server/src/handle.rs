@@ -168,6 +168,10 @@ where
     if !state.allows_on_node(&user, &access, selected_node).await {
         return refuse(&authorize::forbidden(&user, &access));
     }
+    // No route of upstream's begins with two slashes, although the attributes ignore the first.
+    if path.starts_with("//") {
+        return respond::page_not_found();
+    }
     let Some(at) = &attributes.resource else {
         let in_flight = (!is_exempt).then(|| state.in_flight.acquire(&user));
         if matches!(in_flight, Some(None)) {
@@ -246,7 +250,10 @@ fn outside(
                 headers: &parts.headers,
                 catalogue: &served.catalogue,
                 documents: &served.documents,
-                format,
+                format: ResponseFormat {
+                    now: state.clock.now(),
+                    ..format
+                },
             })
         }
     }

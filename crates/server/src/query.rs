@@ -86,6 +86,8 @@ impl<'a> Query<'a> {
 
     /// Returns the options of a list or watch.
     pub(crate) fn list_options(&self) -> Result<ListOptions, Status> {
+        // The order of upstream's decoder: of two invalid numbers it reports this one.
+        let timeout_seconds = self.number("timeoutSeconds")?;
         Ok(ListOptions {
             label_selector: self.text("labelSelector"),
             field_selector: self.text("fieldSelector"),
@@ -95,9 +97,7 @@ impl<'a> Query<'a> {
             continue_token: self.text("continue"),
             allow_bookmarks: self.flag("allowWatchBookmarks").unwrap_or(false),
             send_initial_events: self.flag("sendInitialEvents"),
-            timeout_seconds: self
-                .number("timeoutSeconds")?
-                .and_then(|seconds| u64::try_from(seconds).ok()),
+            timeout_seconds: timeout_seconds.and_then(|seconds| u64::try_from(seconds).ok()),
         })
     }
 

@@ -5,7 +5,7 @@
 
 use http::Method;
 use kinds::facts::Subresource;
-use kinds::status::Status;
+use kinds::status::{Details, Status};
 use registry::ResourceRef;
 
 use crate::attributes::ResourcePath;
@@ -69,9 +69,17 @@ pub(crate) fn find(
     let resource = catalogue
         .resource(at.group, at.version, at.resource)
         .ok_or_else(missing)?;
-    let subresource = match at.subresource {
-        "" => None,
-        name => Some(resource.subresource(name).ok_or_else(missing)?),
+    let is_elsewhere = (!at.namespace.is_empty() && !resource.namespaced)
+        || (!at.name.is_empty() && resource.namespaced && at.namespace.is_empty());
+    let subresource = match (at.subresource, resource.subresource(at.subresource)) {
+        ("", _) => None,
+        (_, Some(found)) => Some(found),
+        // Upstream has one handler for all custom kinds, with answers of its own.
+        (_, None) if resource.is_custom() && !is_elsewhere => {
+            let status = Status::not_found(resource.group_resource(), at.name);
+            return Err(NoRoute::Refused(Box::new(status)));
+        }
+        _ => return Err(missing()),
     };
     let verbs = subresource.map_or(resource.verbs, |subresource| subresource.verbs);
     let served = |verb: &str| verbs.contains(&verb);
@@ -106,13 +114,38 @@ pub(crate) fn find(
             && (!matches!(action, Action::List | Action::Watch) || *action == wanted)
     });
     let Some(&(_, _, action)) = found else {
-        return Err(NoRoute::Refused(Box::new(Status::method_not_allowed())));
+        let status = if resource.is_custom() && subresource.is_some() {
+            unsupported(resource, verb)
+        } else {
+            Status::method_not_allowed()
+        };
+        return Err(NoRoute::Refused(Box::new(status)));
     };
     Ok(Route {
         resource: resource.clone(),
         subresource: subresource.cloned(),
         action,
     })
+}
+
+/// Returns the 405 of the handler of custom kinds.
+fn unsupported(resource: &ResourceRef, verb: &str) -> Status {
+    let kind = if resource.group.is_empty() {
+        resource.plural.to_string()
+    } else {
+        format!("{}.{}", resource.plural, resource.group)
+    };
+    let details = Details {
+        group: resource.group.to_string(),
+        kind: resource.plural.to_string(),
+        ..Details::default()
+    };
+    Status::failure(
+        405,
+        "MethodNotAllowed",
+        format!("{verb} is not supported on resources of kind {kind:?}"),
+        Some(details),
+    )
 }
 
 /// Actions on a collection. Across namespaces only the first two are served.

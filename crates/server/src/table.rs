@@ -71,9 +71,16 @@ pub(crate) struct TableInput<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// Returns whether objects of this kind can be shown as a table.
-pub(crate) fn can_render(_resource: &Resource) -> bool {
-    true
+/// Returns whether the answers of a resource, or of one of its subresources, can be shown as a
+/// table. Upstream converts what it stores, with status and scale; reviews, bindings and the other
+/// subresources have no table.
+pub(crate) fn can_render(resource: &Resource, subresource: Option<&str>) -> bool {
+    match subresource {
+        None => resource.stored || resource.plural == "componentstatuses",
+        Some("status") => resource.plural != "customresourcedefinitions",
+        Some("scale") => true,
+        Some(_) => false,
+    }
 }
 
 /// Renders a table as compact JSON.

@@ -20,7 +20,7 @@ use registry::ResourceRef;
 use descriptions::Descriptions;
 use schemas::Style;
 
-pub(crate) use gnostic::encode as gnostic;
+pub(crate) use gnostic::{encode as gnostic, encode_v3 as gnostic_v3};
 pub(crate) use v2::document as v2;
 
 /// Returns the names of the documents: `api/v1`, `apis/apps/v1`.
@@ -69,9 +69,16 @@ pub(crate) fn document(rows: &[ResourceRef], name: &str) -> Option<Tree> {
     for row in &rows_here {
         operations::of_resource(row, &mut paths);
     }
+    // A document of definitions alone is made by another part of upstream, which names itself.
+    let is_custom = !rows_here.is_empty() && rows_here.iter().all(ResourceRef::is_custom);
+    let info = if is_custom {
+        json!({"title": "Kubernetes CRD Swagger", "version": "v0.1.0"})
+    } else {
+        json!({"title": "Kubernetes", "version": kinds::git_version()})
+    };
     Some(json!({
         "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": kinds::git_version()},
+        "info": info,
         "paths": paths,
         "components": {"schemas": schemas(&rows_here, Style::V3)},
     }))
@@ -96,8 +103,10 @@ fn schemas(rows: &[ResourceRef], style: Style) -> Map {
         .map(|ty| (ty.name.to_owned(), schemas::of_type(ty, style, &texts)))
         .collect();
     let lists = rows.iter().filter(|row| row.verbs.contains(&"list"));
-    found.extend(lists.map(|row| (schemas::list_name(row), schemas::list(row, style))));
-    found.extend(rows.iter().filter_map(|row| schemas::of_custom(row, style)));
+    found.extend(lists.map(|row| (schemas::list_name(row), schemas::list(row, style, &texts))));
+    let custom = rows.iter();
+    found.extend(custom.filter_map(|row| schemas::of_custom(row, style, &texts)));
+    found.extend(schemas::untyped(&texts));
     found
 }
 
@@ -157,6 +166,84 @@ mod tests {
             ["containers"];
         assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
         assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
+    }
+
+    #[test]
+    fn operations_are_named_and_described_as_upstreams() {
+        for (name, path, method, id, text, codes) in [
+            (
+                "api/v1",
+                "/api/v1/namespaces/{namespace}/pods",
+                "post",
+                "createCoreV1NamespacedPod",
+                "create a Pod",
+                vec!["200", "201", "202", "401"],
+            ),
+            (
+                "api/v1",
+                "/api/v1/namespaces/{namespace}/pods",
+                "delete",
+                "deleteCoreV1CollectionNamespacedPod",
+                "delete collection of Pod",
+                vec!["200", "401"],
+            ),
+            (
+                "api/v1",
+                "/api/v1/pods",
+                "get",
+                "listCoreV1PodForAllNamespaces",
+                "list or watch objects of kind Pod",
+                vec!["200", "401"],
+            ),
+            (
+                "api/v1",
+                "/api/v1/namespaces/{namespace}/pods/{name}/exec",
+                "get",
+                "connectCoreV1GetNamespacedPodExec",
+                "connect GET requests to exec of Pod",
+                vec!["200", "401"],
+            ),
+            (
+                "apis/rbac.authorization.k8s.io/v1",
+                "/apis/rbac.authorization.k8s.io/v1/clusterroles/{name}",
+                "patch",
+                "patchRbacAuthorizationV1ClusterRole",
+                "partially update the specified ClusterRole",
+                vec!["200", "201", "401"],
+            ),
+            (
+                "apis/networking.k8s.io/v1",
+                "/apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses/{name}/status",
+                "put",
+                "replaceNetworkingV1NamespacedIngressStatus",
+                "replace status of the specified Ingress",
+                vec!["200", "201", "401"],
+            ),
+            (
+                "apis/networking.k8s.io/v1",
+                "/apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses/{name}",
+                "delete",
+                "deleteNetworkingV1NamespacedIngress",
+                "delete an Ingress",
+                vec!["200", "202", "401"],
+            ),
+        ] {
+            let document = document(&rows(), name).unwrap();
+            let operation = &document["paths"][path][method];
+            assert_eq!(operation["operationId"], id, "{path}");
+            assert_eq!(operation["description"], text, "{path}");
+            let found: Vec<&str> = operation["responses"]
+                .as_object()
+                .unwrap()
+                .keys()
+                .map(|code| code.as_str())
+                .collect();
+            assert_eq!(found, codes, "{path}");
+        }
+        let core = document(&rows(), "api/v1").unwrap();
+        let entry = "io.k8s.apimachinery.pkg.apis.meta.v1.ManagedFieldsEntry";
+        let fields = &core["components"]["schemas"][entry]["properties"]["fieldsV1"];
+        assert!(fields.to_string().contains("meta.v1.FieldsV1"), "{fields}");
     }
 
     #[test]

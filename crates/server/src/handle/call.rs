@@ -249,14 +249,8 @@ impl ResourceCall<'_> {
         if self.route.action == Action::Patch {
             negotiate::patch_kind(self.headers)?;
         }
-        // Subresources that return a Status or another kind have no columns. A scale has.
-        let shown = |kind: &str| kind == self.route.resource.kind || kind == "Scale";
-        let tables = self
-            .route
-            .subresource
-            .as_ref()
-            .is_none_or(|sub| shown(&sub.kind))
-            && table::can_render(&self.route.resource);
+        let subresource = self.route.subresource.as_ref().map(|sub| sub.name);
+        let tables = table::can_render(&self.route.resource, subresource);
         let answer = if self.route.action == Action::Watch {
             ResponseKind::Watch { tables }
         } else {

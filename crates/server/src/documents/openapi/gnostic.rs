@@ -1,13 +1,17 @@
 //! OpenAPI v2 as protobuf, with the schema of gnostic (`openapiv2/OpenAPIv2.proto`), which kubectl
-//! up to 1.26 requests.
+//! up to 1.26 requests. `v3` has the tables of version 3.
 //!
 //! The tables below list the number and the shape of each member; `encode` follows them. They hold
 //! only the messages that our documents need. Members without an entry, apart from extensions, are
 //! left out, because the format has no place for them. Nothing here knows Kubernetes.
 
+mod v3;
+
 use kinds::Tree;
 use kinds::protobuf::MessageWriter;
 use kinds::tree::Map;
+
+pub(crate) use v3::encode as encode_v3;
 
 /// Encodes the document as protobuf.
 pub(crate) fn encode(document: &Tree) -> Vec<u8> {
@@ -44,6 +48,16 @@ enum FieldShape {
     SchemaOrBool,
     /// Parameters. Their message depends on their `in` member.
     Parameters,
+    /// A message (1) or a reference to one (2), nested in messages with only this field number.
+    OrReference(&'static [u32], &'static MessageType),
+    /// Several messages or references.
+    ManyOrReference(&'static MessageType),
+    /// Messages or references by name, as entries of a message with this field number.
+    NamedOrReference(u32, &'static MessageType),
+    /// A schema or reference (1), or a boolean (2).
+    ReferenceOrBool(&'static MessageType),
+    /// A number (1), a boolean (2) or a text (3); anything else is an empty message.
+    Scalar,
 }
 
 static DOCUMENT: MessageType = MessageType {
@@ -222,6 +236,52 @@ fn write(out: &mut MessageWriter, number: u32, form: FieldShape, value: &Tree) {
         FieldShape::Parameters => list
             .iter()
             .for_each(|item| out.bytes(number, &parameter(item))),
+        FieldShape::OrReference(around, kind) => {
+            out.bytes(number, &wrapped(around, or_reference(value, kind)));
+        }
+        FieldShape::ManyOrReference(kind) => list
+            .iter()
+            .for_each(|item| out.bytes(number, &or_reference(item, kind))),
+        FieldShape::NamedOrReference(inside, kind) => {
+            let mut entries = MessageWriter::default();
+            for (name, value) in value.as_object().into_iter().flatten() {
+                entries.bytes(inside, &named(name, &or_reference(value, kind)));
+            }
+            out.bytes(number, &entries.into_bytes());
+        }
+        FieldShape::ReferenceOrBool(kind) => out.bytes(
+            number,
+            &match value {
+                Tree::Bool(value) => {
+                    let mut inner = MessageWriter::default();
+                    inner.varint(2, (*value).into());
+                    inner.into_bytes()
+                }
+                value => wrapped(&[1], or_reference(value, kind)),
+            },
+        ),
+        FieldShape::Scalar => {
+            let mut inner = MessageWriter::default();
+            match value {
+                Tree::Number(value) => inner.double(1, value.as_f64().unwrap_or_default()),
+                Tree::Bool(value) => inner.varint(2, (*value).into()),
+                Tree::String(value) => inner.text(3, value),
+                _ => {}
+            }
+            out.bytes(number, &inner.into_bytes());
+        }
+    }
+}
+
+/// Returns a message in field 1, or a reference to one in field 2.
+fn or_reference(value: &Tree, kind: &MessageType) -> Vec<u8> {
+    match value.get("$ref").and_then(Tree::as_str) {
+        Some(target) => {
+            let mut reference = MessageWriter::default();
+            reference.text(1, target);
+            wrapped(&[2], reference.into_bytes())
+        }
+        None => wrapped(&[1], message(value, kind)),
     }
 }
 

@@ -13,6 +13,19 @@ const PATCHES: [&str; 4] = [
     "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
 ];
+/// Media types of answers; the first two are those of custom resources.
+const ANSWERS: [&str; 3] = [
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+];
+/// Media types that lists of built-in kinds add for watches.
+const STREAMS: [&str; 2] = [
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+];
+/// Subresources that connect a client with a node or a pod instead of an object.
+const CONNECTIONS: [&str; 4] = ["attach", "exec", "portforward", "proxy"];
 const LISTING: [(&str, &str); 11] = [
     ("allowWatchBookmarks", "boolean"),
     ("continue", "string"),
@@ -73,7 +86,7 @@ pub(super) fn of_resource(row: &ResourceRef, paths: &mut Map) {
         ("create", "post"),
         ("deletecollection", "delete"),
     ]);
-    add(paths, &collection, of_collection, row.namespaced, false);
+    add(paths, &collection, of_collection, row.namespaced, None);
     let of_object = pick(&[
         ("get", "get"),
         ("update", "put"),
@@ -85,15 +98,15 @@ pub(super) fn of_resource(row: &ResourceRef, paths: &mut Map) {
         &format!("{collection}/{{name}}"),
         of_object,
         row.namespaced,
-        true,
+        Some(&row.kind),
     );
     if row.namespaced && row.verbs.contains(&"list") {
         add(
             paths,
             &format!("{}/{}", base(row), row.plural),
-            vec![("get".to_owned(), target.operation("list"))],
+            vec![("get".to_owned(), target.operation_across())],
             false,
-            false,
+            None,
         );
     }
     for sub in row.subresources.iter() {
@@ -117,29 +130,34 @@ pub(super) fn of_resource(row: &ResourceRef, paths: &mut Map) {
             &format!("{collection}/{{name}}/{}", sub.name),
             operations,
             row.namespaced,
-            true,
+            Some(&sub.kind),
         );
     }
 }
 
+/// Adds the operations of a path. `named` is the kind whose name is in the path, if one is.
 fn add(
     paths: &mut Map,
     path: &str,
     operations: Vec<(String, Tree)>,
     namespaced: bool,
-    named: bool,
+    named: Option<&str>,
 ) {
     if operations.is_empty() {
         return;
     }
     let mut item: Map = operations.into_iter().collect();
     let mut parameters = Vec::new();
-    for (wanted, name) in [(named, "name"), (namespaced, "namespace")] {
-        if wanted {
-            parameters.push(
-                json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}),
-            );
-        }
+    let of_name = named.map(|kind| ("name", format!("name of the {kind}")));
+    let of_namespace = namespaced.then(|| {
+        let text = "object name and auth scope, such as for teams and projects";
+        ("namespace", text.to_owned())
+    });
+    for (name, text) in of_name.into_iter().chain(of_namespace) {
+        parameters.push(
+            json!({"name": name, "in": "path", "description": text, "required": true,
+                "schema": {"type": "string", "uniqueItems": true}}),
+        );
     }
     parameters.push(query(&("pretty", "string")));
     item.insert("parameters".to_owned(), Tree::from(parameters));
@@ -156,8 +174,15 @@ impl OperationTarget<'_> {
         !self.row.is_custom() || media != "application/strategic-merge-patch+json"
     }
 
+    /// Returns true for a subresource that connects the client with something else.
+    fn connects(&self) -> bool {
+        self.sub.is_some_and(|sub| CONNECTIONS.contains(&sub.name))
+    }
+
     fn kind(&self) -> Tree {
-        let (group, version, kind) = self.sub.map_or(
+        // Of a custom kind, all operations name the kind itself.
+        let sub = self.sub.filter(|_| !self.row.is_custom());
+        let (group, version, kind) = sub.map_or(
             (&self.row.group, &self.row.version, &self.row.kind),
             |sub| (&sub.group, &sub.version, &sub.kind),
         );
@@ -173,59 +198,112 @@ impl OperationTarget<'_> {
     }
 
     fn schema(&self) -> Tree {
-        json!({"$ref": format!("#/components/schemas/{}", self.type_name())})
+        reference(self.type_name())
     }
 
     /// Returns the ID of an operation, for example `patchCoreV1NamespacedPod` or
     /// `createCoreV1NamespacedPodEviction`.
     fn id(&self, verb: &str) -> String {
-        let action = match verb {
-            "get" => "read",
-            "update" => "replace",
-            "deletecollection" => "deleteCollection",
-            other => other,
+        let (action, more) = match verb {
+            _ if self.connects() => ("connect", method_of(verb)),
+            "get" => ("read", ""),
+            "update" => ("replace", ""),
+            "deletecollection" => ("delete", "Collection"),
+            other => (other, ""),
         };
-        let group = self
-            .row
-            .group
-            .split('.')
-            .next()
-            .filter(|group| !group.is_empty())
-            .unwrap_or("core");
         let scope = if self.row.namespaced {
             "Namespaced"
         } else {
             ""
         };
-        let sub = self.sub.map_or(String::new(), |sub| capital(sub.name));
+        let sub = self
+            .sub
+            .map_or(String::new(), |sub| identifier(sub.name, true));
         format!(
-            "{action}{}{}{scope}{}{sub}",
-            capital(group),
-            capital(&self.row.version),
+            "{action}{}{}{more}{scope}{}{sub}",
+            identifier(self.group(), true),
+            identifier(&self.row.version, true),
             self.row.kind
         )
     }
 
+    /// Returns the group as operations name it.
+    fn group(&self) -> &str {
+        match self.row.group.as_str() {
+            "" => "core",
+            group => group.strip_suffix(".k8s.io").unwrap_or(group),
+        }
+    }
+
+    /// Returns what an operation does, in words.
+    fn description(&self, verb: &str) -> String {
+        let kind = &self.row.kind;
+        let sub = self.sub.map_or("", |sub| sub.name);
+        let of = if sub.is_empty() {
+            String::new()
+        } else {
+            format!("{sub} of ")
+        };
+        let (article, the) = (article(kind), "the specified");
+        match verb {
+            _ if self.connects() => {
+                format!(
+                    "connect {} requests to {of}{kind}",
+                    method_of(verb).to_uppercase()
+                )
+            }
+            "list" if self.row.is_custom() => format!("list objects of kind {kind}"),
+            "list" => format!("list or watch objects of kind {kind}"),
+            "create" => format!("create {of}{article} {kind}"),
+            "update" => format!("replace {of}{the} {kind}"),
+            "patch" => format!("partially update {of}{the} {kind}"),
+            "delete" => format!("delete {of}{article} {kind}"),
+            "deletecollection" => format!("delete collection of {kind}"),
+            _ => format!("read {of}{the} {kind}"),
+        }
+    }
+
+    /// Returns the list of the objects of all namespaces.
+    fn operation_across(&self) -> Tree {
+        let mut found = self.operation("list");
+        let id = format!(
+            "list{}{}{}ForAllNamespaces",
+            identifier(self.group(), true),
+            identifier(&self.row.version, true),
+            self.row.kind
+        );
+        found["operationId"] = id.into();
+        found
+    }
+
     fn operation(&self, verb: &str) -> Tree {
         let (action, parameters): (&str, Vec<Tree>) = match verb {
+            _ if self.connects() => ("connect", Vec::new()),
             "list" => ("list", LISTING.iter().map(query).collect()),
             "create" => ("post", WRITING.iter().map(query).collect()),
             "update" => ("put", WRITING.iter().map(query).collect()),
             "patch" => ("patch", PATCHING.iter().map(query).collect()),
             "delete" => ("delete", DELETING.iter().map(query).collect()),
+            "deletecollection" if self.row.is_custom() => {
+                ("deletecollection", LISTING.iter().map(query).collect())
+            }
             "deletecollection" => (
                 "deletecollection",
                 DELETING.iter().chain(&LISTING[1..10]).map(query).collect(),
             ),
+            "get" if self.row.is_custom() => ("get", vec![query(&LISTING[5])]),
             _ => ("get", Vec::new()),
         };
+        let tag = format!(
+            "{}_{}",
+            identifier(self.group(), false),
+            identifier(&self.row.version, false)
+        );
         let mut found = json!({
+            "description": self.description(verb),
             "operationId": self.id(verb),
-            "tags": [format!("{}_{}",
-                self.row.group.split('.').next().filter(|group| !group.is_empty()).unwrap_or(
-                "core"), self.row.version)],
-            "responses": {"200": {"description": "OK", "content": self.content(verb)},
-                "401": {"description": "Unauthorized"}},
+            "tags": [tag],
+            "responses": self.responses(verb),
             "x-kubernetes-action": action,
             "x-kubernetes-group-version-kind": self.kind(),
         });
@@ -238,43 +316,80 @@ impl OperationTarget<'_> {
         found
     }
 
+    /// Returns the answers of an operation, by code.
+    fn responses(&self, verb: &str) -> Tree {
+        let more: &[(&str, &str)] = match verb {
+            _ if self.connects() => &[],
+            "create" => &[("201", "Created"), ("202", "Accepted")],
+            "update" => &[("201", "Created")],
+            "patch" if !self.row.is_custom() => &[("201", "Created")],
+            "delete" => &[("202", "Accepted")],
+            _ => &[],
+        };
+        let content = self.content(verb);
+        let mut found = json!({
+            "200": {"description": "OK", "content": content},
+            "401": {"description": "Unauthorized"},
+        });
+        for (code, text) in more {
+            found[*code] = json!({"description": text, "content": content});
+        }
+        found
+    }
+
     fn content(&self, verb: &str) -> Tree {
+        let is_custom = self.row.is_custom();
         let schema = match verb {
-            "list" => {
-                json!({"$ref": format!("#/components/schemas/{}",
-                    super::schemas::list_name(self.row))})
+            _ if self.connects() => {
+                return json!({"*/*": {"schema": {"type": "string"}}});
             }
+            "list" => reference(&schemas::list_name(self.row)),
             "delete" | "deletecollection" => {
-                json!({"$ref": "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.Status"})
+                reference("io.k8s.apimachinery.pkg.apis.meta.v1.Status")
             }
             _ => self.schema(),
         };
-        let media = [
-            "application/json",
-            "application/yaml",
-            "application/vnd.kubernetes.protobuf",
-        ];
-        media
-            .into_iter()
-            .map(|media| (media.to_owned(), json!({"schema": schema})))
+        let plain = if is_custom { &ANSWERS[..2] } else { &ANSWERS };
+        let streams: &[&str] = match verb {
+            "list" if !is_custom => &STREAMS,
+            _ => &[],
+        };
+        plain
+            .iter()
+            .chain(streams)
+            .map(|media| ((*media).to_owned(), json!({"schema": schema})))
             .collect::<Map>()
             .into()
     }
 
     fn body(&self, verb: &str) -> Option<Tree> {
-        let content: Map = match verb {
-            "create" | "update" => {
-                Map::from_iter([("*/*".to_owned(), json!({"schema": self.schema()}))])
-            }
-            "patch" => PATCHES
+        let of = |schema: &Tree| -> Map {
+            let media: &[&str] = if self.row.is_custom() {
+                &ANSWERS[..2]
+            } else {
+                &["*/*"]
+            };
+            media
                 .iter()
-                .filter(|media| self.takes(media))
-                .map(|media| ((*media).to_owned(), json!({"schema": {"type": "object"}})))
-                .collect(),
+                .map(|media| ((*media).to_owned(), json!({"schema": schema})))
+                .collect()
+        };
+        let content: Map = match verb {
+            _ if self.connects() => return None,
+            "create" | "update" => of(&self.schema()),
+            "patch" => {
+                let schema = reference(schemas::PATCH);
+                PATCHES
+                    .iter()
+                    .filter(|media| self.takes(media))
+                    .map(|media| ((*media).to_owned(), json!({"schema": schema})))
+                    .collect()
+            }
+            // Upstream's collections of custom resources are deleted without options.
+            "deletecollection" if self.row.is_custom() => return None,
             "delete" | "deletecollection" => {
-                let name = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
-                let options = json!({"$ref": format!("#/components/schemas/{name}")});
-                return Some(json!({"content": {"*/*": {"schema": options}}}));
+                let options = reference("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions");
+                return Some(json!({"content": of(&options)}));
             }
             _ => return None,
         };
@@ -282,9 +397,45 @@ impl OperationTarget<'_> {
     }
 }
 
-fn capital(word: &str) -> String {
-    let mut characters = word.chars();
-    characters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(characters).collect()
-    })
+fn reference(name: &str) -> Tree {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+/// Returns the method of an operation, as IDs of connections have it.
+fn method_of(verb: &str) -> &'static str {
+    match verb {
+        "create" => "Post",
+        "update" => "Put",
+        "patch" => "Patch",
+        "delete" => "Delete",
+        _ => "Get",
+    }
+}
+
+/// Returns the indefinite article of a kind.
+fn article(kind: &str) -> &'static str {
+    match kind.chars().next() {
+        Some('A' | 'E' | 'I' | 'O' | 'U') => "an",
+        _ => "a",
+    }
+}
+
+/// Returns a text without punctuation, with a capital after each: `shop.example.com` becomes
+/// `ShopExampleCom`.
+fn identifier(text: &str, capital: bool) -> String {
+    let mut out = String::new();
+    let mut is_next_capital = capital;
+    for (at, character) in text.char_indices() {
+        if character.is_alphabetic() || character == '_' || (at != 0 && character.is_ascii_digit())
+        {
+            if std::mem::take(&mut is_next_capital) {
+                out.extend(character.to_uppercase());
+            } else {
+                out.push(character);
+            }
+        } else {
+            is_next_capital = true;
+        }
+    }
+    out
 }

@@ -93,8 +93,36 @@ fn group_version_kinds(ty: &'static Type) -> Vec<Tree> {
     found
 }
 
+/// The schema of patches, which have no type.
+pub(super) const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
+const FIELDS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1";
+
+/// Returns the schemas that are not types of the field table.
+pub(super) fn untyped(texts: &Descriptions) -> Map {
+    let own = [
+        (
+            PATCH,
+            "Patch is provided to give a concrete name and type to the Kubernetes PATCH request body.",
+        ),
+        (
+            FIELDS,
+            "A set of fields as paths, which the server writes and clients need not read.",
+        ),
+    ];
+    own.into_iter()
+        .map(|(name, text)| {
+            let text = texts.of_type(name).unwrap_or(text);
+            let schema = json!({"type": "object", "description": text});
+            (name.to_owned(), schema)
+        })
+        .collect()
+}
+
 fn property(field: &'static Field, style: Style) -> Tree {
-    let mut schema = of_shape(field.shape, style);
+    let mut schema = match field.name {
+        "fieldsV1" => style.reference(FIELDS),
+        _ => of_shape(field.shape, style),
+    };
     let mut extend = |name: &str, value: Tree| extend(&mut schema, style, name, value);
     if let Ok(default) = serde_json::from_str::<Tree>(field.default) {
         extend("default", default);
@@ -174,19 +202,48 @@ pub(super) fn list_name(row: &ResourceRef) -> String {
 }
 
 /// Returns the schema of the list of a resource.
-pub(super) fn list(row: &ResourceRef, style: Style) -> Tree {
-    let text = json!({"type": "string"});
-    json!({
+pub(super) fn list(row: &ResourceRef, style: Style, texts: &Descriptions) -> Tree {
+    let kind = format!("{}List", row.kind);
+    let items = json!({"type": "array", "items": style.reference(type_name(row))});
+    let mut properties = json!({
+        "apiVersion": own_text(texts, "apiVersion"), "kind": own_text(texts, "kind"),
+        "items": items,
+        "metadata": style.reference("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"),
+    });
+    let mut found = json!({
         "type": "object",
         "required": ["items"],
-        "properties": {
-            "apiVersion": text, "kind": text,
-            "items": {"type": "array", "items": style.reference(type_name(row))},
-            "metadata": style.reference("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"),
-        },
         "x-kubernetes-group-version-kind": [{"group": row.group, "version": row.version,
-            "kind": format!("{}List", row.kind)}],
-    })
+            "kind": kind}],
+    });
+    if row.is_custom() {
+        found["description"] = json!(format!("{kind} is a list of {}", row.kind));
+        properties["items"]["description"] =
+            json!(format!("List of {}. More info: {CONVENTIONS}", row.plural));
+        let text = format!("Standard list metadata. More info: {CONVENTIONS}#types-kinds");
+        extend(
+            &mut properties["metadata"],
+            style,
+            "description",
+            json!(text),
+        );
+    }
+    found["properties"] = properties;
+    found
+}
+
+const CONVENTIONS: &str =
+    "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md";
+/// A type whose fields describe what every object has.
+const EXAMPLE: &str = "io.k8s.api.core.v1.Pod";
+
+/// Returns the schema of `apiVersion` or `kind`.
+fn own_text(texts: &Descriptions, name: &str) -> Tree {
+    let mut schema = json!({"type": "string"});
+    if let Some(text) = texts.of_field(EXAMPLE, name) {
+        schema["description"] = json!(text);
+    }
+    schema
 }
 
 /// The name of the schema of a resource's objects.
@@ -197,35 +254,88 @@ pub(super) fn type_name(row: &ResourceRef) -> &str {
 
 /// Returns the name and the schema of a custom resource, from its definition; `None` for built-in
 /// resources.
-pub(super) fn of_custom(row: &ResourceRef, style: Style) -> Option<(String, Tree)> {
+pub(super) fn of_custom(
+    row: &ResourceRef,
+    style: Style,
+    texts: &Descriptions,
+) -> Option<(String, Tree)> {
     let version = row.custom()?;
     let mut schema = version.schema().clone();
     if !schema.is_object() {
         schema = json!({"type": "object"});
     }
+    let is_open = schema
+        .get(PRESERVE)
+        .and_then(Tree::as_bool)
+        .unwrap_or_default();
     if style == Style::V2 {
         only_v2(&mut schema);
+        if is_open {
+            schema = json!({"type": "object"});
+        }
     }
-    let own = [
-        (
-            "apiVersion",
-            json!({"type": "string", "description": "The version of the schema of this object."}),
-        ),
-        (
-            "kind",
-            json!({"type": "string", "description": "The kind of this object."}),
-        ),
-        (
-            "metadata",
-            style.reference("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"),
-        ),
-    ];
-    for (name, property) in own {
-        schema["properties"][name] = property;
+    embed(&mut schema, style, texts);
+    // With own properties alone, clients would take all others of an open schema for wrong.
+    if !(style == Style::V2 && is_open) {
+        add_own(&mut schema, style, texts);
     }
     schema["x-kubernetes-group-version-kind"] =
         json!([{"group": row.group, "version": row.version, "kind": row.kind}]);
+    let selectable: Vec<Tree> = version
+        .selectable_fields()
+        .map(|path| json!({"fieldPath": path}))
+        .collect();
+    if style == Style::V3 && !selectable.is_empty() {
+        schema["x-kubernetes-selectable-fields"] = Tree::from(selectable);
+    }
     Some((version.type_name().to_owned(), schema))
+}
+
+const PRESERVE: &str = "x-kubernetes-preserve-unknown-fields";
+
+/// Adds the properties that every object has.
+fn add_own(schema: &mut Tree, style: Style, texts: &Descriptions) {
+    let mut metadata = style.reference("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
+    if let Some(text) = texts.of_field(EXAMPLE, "metadata") {
+        extend(&mut metadata, style, "description", json!(text));
+    }
+    for (name, property) in [
+        ("apiVersion", own_text(texts, "apiVersion")),
+        ("kind", own_text(texts, "kind")),
+        ("metadata", metadata),
+    ] {
+        schema["properties"][name] = property;
+    }
+}
+
+/// Adds these properties to the objects inside of objects that have them.
+fn embed(schema: &mut Tree, style: Style, texts: &Descriptions) {
+    if let Some(Tree::Object(properties)) = schema.get_mut("properties") {
+        for inner in properties.values_mut() {
+            embed(inner, style, texts);
+        }
+    }
+    for name in ["items", "additionalProperties"] {
+        if let Some(inner) = schema.get_mut(name) {
+            embed(inner, style, texts);
+        }
+    }
+    let flag = |name: &str| schema.get(name).and_then(Tree::as_bool) == Some(true);
+    if !flag("x-kubernetes-embedded-resource") || (style == Style::V2 && flag(PRESERVE)) {
+        return;
+    }
+    add_own(schema, style, texts);
+    let mut required: Vec<Tree> = schema
+        .get("required")
+        .and_then(Tree::as_array)
+        .map(|names| names.to_vec())
+        .unwrap_or_default();
+    for name in ["kind", "apiVersion"] {
+        if !required.contains(&Tree::from(name)) {
+            required.push(name.into());
+        }
+    }
+    schema["required"] = Tree::from(required);
 }
 
 /// Removes what version 2 cannot express.

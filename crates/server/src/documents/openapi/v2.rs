@@ -147,7 +147,8 @@ mod tests {
         let parameters = patch["parameters"].as_array().unwrap();
         assert_eq!(
             parameters[0],
-            json!({"name": "body", "in": "body", "required": true, "schema": {"type": "object"}})
+            json!({"name": "body", "in": "body", "required": true, "schema":
+                {"$ref": "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.Patch"}})
         );
         assert!(parameters.contains(
             &json!({"name": "dryRun", "in": "query", "type": "string", "uniqueItems": true})

@@ -134,6 +134,13 @@ async fn responses_have_the_codes_types_and_bodies_of_upstream() {
             not_found,
         ),
         (
+            "GET //api/v1/namespaces/a/pods",
+            TOKEN,
+            404,
+            "text/plain; charset=utf-8",
+            "404 page not found\n".to_owned(),
+        ),
+        (
             "OPTIONS /api/v1/namespaces/a/pods",
             TOKEN,
             405,
