@@ -25,7 +25,7 @@ use crate::object;
 use crate::resource::ResourceRef;
 use crate::strategy::KindFacts;
 use crate::tree as path;
-use cache::Slot;
+use cache::TreeSlot;
 
 pub(crate) use cache::TreeCache;
 
@@ -39,7 +39,7 @@ pub(crate) struct Facts {
     /// What the kind's strategy keeps.
     kind: Option<KindFacts>,
     /// The object itself while it is cached.
-    slot: Slot,
+    slot: TreeSlot,
 }
 
 impl Facts {
@@ -69,7 +69,7 @@ impl Facts {
             labels,
             fields,
             kind: rules.facts(tree),
-            slot: Slot::default(),
+            slot: TreeSlot::default(),
         }
     }
 

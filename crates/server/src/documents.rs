@@ -34,7 +34,7 @@ const PROTOBUF_V2: [&str; 2] = [
     "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
 ];
 
-/// The same of OpenAPI v3.
+/// Media types of OpenAPI v3 in protobuf, in the order of [`PROTOBUF_V2`].
 const PROTOBUF_V3: [&str; 2] = [
     "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
     "application/com.github.proto-openapi.spec.v3@v1.0+protobuf",

@@ -147,8 +147,8 @@ fn object(
 }
 
 /// Returns true for an empty list that upstream's round trip through its store loses. Protobuf does
-/// not tell it from an absent one, which the encoder then writes as null. Definitions are stored as
-/// JSON, and keep it.
+/// not distinguish it from an absent one, which the encoder then writes as null. Definitions are
+/// stored as JSON, and keep it.
 pub(super) fn is_lost(value: &Tree, field: &Field, ty: &Type) -> bool {
     field.always
         && matches!(value, Tree::Array(items) if items.is_empty())

@@ -33,7 +33,7 @@ enum Step {
     /// `[0,2]`: what any of these selects.
     Union(Vec<Vec<Step>>),
     /// `[?(@.a == "b")]`
-    Where(Condition),
+    Where(ItemFilter),
     /// A number, a boolean or a text in a condition.
     Literal(Tree),
     /// A word that the language does not have. Following it fails.
@@ -52,7 +52,7 @@ struct Slice {
 
 /// What a filter demands of an item.
 #[derive(Debug, PartialEq)]
-enum Condition {
+enum ItemFilter {
     /// The item has something at this path.
     Exists(Vec<Step>),
     /// Both sides compare as the operator says.
@@ -216,7 +216,7 @@ impl Slice {
     }
 }
 
-impl Condition {
+impl ItemFilter {
     fn holds(&self, item: &Tree) -> Result<bool, Unfollowable> {
         let side = |steps: &[Step]| follow(vec![Cow::Borrowed(item)], steps);
         let (left, operator, right) = match self {

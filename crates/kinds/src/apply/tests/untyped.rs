@@ -45,7 +45,10 @@ fn keys_that_upstreams_schema_gives_a_default_may_be_left_out() {
 #[test]
 fn conflicts_name_the_fields_of_one_level_before_those_below() {
     let mut pod = TestObject::new(POD);
-    let spec = |image: &str, name: &str| json!({"spec": {"nodeName": name, "containers": [{"name": "c", "image": image}]}});
+    let spec = |image: &str, name: &str| {
+        let containers = json!([{"name": "c", "image": image}]);
+        json!({"spec": {"nodeName": name, "containers": containers}})
+    };
     pod.apply("a", spec("i", "n")).unwrap();
     pod.write(
         "b",

@@ -2,7 +2,7 @@
 
 use kinds::Tree;
 
-use super::{Condition, Slice, Step};
+use super::{ItemFilter, Slice, Step};
 
 /// Parses the steps up to the end of the text, or up to a closing brace.
 pub(super) fn expression(text: &str) -> Option<Vec<Step>> {
@@ -193,8 +193,8 @@ fn filter<'a>(rest: &'a str, steps: &mut Vec<Step>) -> Option<&'a str> {
         Some((left, operator, right))
     });
     steps.push(Step::Where(match compared {
-        None => Condition::Exists(expression(text)?),
-        Some((left, operator, right)) => Condition::Compare {
+        None => ItemFilter::Exists(expression(text)?),
+        Some((left, operator, right)) => ItemFilter::Compare {
             left: expression(left)?,
             operator: operator.to_owned(),
             right: expression(right)?,
