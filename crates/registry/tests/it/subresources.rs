@@ -187,6 +187,7 @@ async fn every_subresource_takes_every_kind_of_patch() {
                 patch: Bytes::from(patch.to_string()),
                 options: WriteOptions {
                     field_manager: "tester".to_owned(),
+                    force: (kind == PatchKind::Apply).then_some(true),
                     ..WriteOptions::default()
                 },
             };

@@ -328,7 +328,7 @@ fn deprecated_and_surprising_fields_bring_warnings() {
         ),
         (
             "apps/v1/deployments",
-            "spec: {template: {metadata: {annotations: {seccomp.security.alpha.kubernetes.io/pod: unconfined}}, spec: {nodeSelector: {beta.kubernetes.io/os: linux}, containers: [{name: c, image: i, env: [{name: A, value: x}, {name: A, value: y}], resources: {limits: {memory: 100m}}}]}}}",
+            "spec: {template: {metadata: {annotations: {seccomp.security.alpha.kubernetes.io/pod: unconfined}}, spec: {nodeSelector: {beta.kubernetes.io/os: linux}, containers: [{name: c, image: i, env: [{name: A, value: x}, {name: A, value: z}], resources: {limits: {memory: 100m}}}]}}}",
             vec![
                 "spec.template.spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \"kubernetes.io/os\" instead",
                 "spec.template.metadata.annotations[seccomp.security.alpha.kubernetes.io/pod]: non-functional in v1.27+; use the \"seccompProfile\" field instead",
