@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kinds::path::segment;
 use kube::api::{ListParams, Patch, PatchParams};
 
 use crate::context::ControllerContext;
@@ -116,12 +115,8 @@ async fn reconcile(
         "resourceVersion": claim.metadata.resource_version, "finalizers": value}});
     let api = context.namespaced::<PersistentVolumeClaim>(&key.namespace);
     ignore_not_found(
-        api.patch(
-            &segment(&key.name),
-            &PatchParams::default(),
-            &Patch::Merge(&patch),
-        )
-        .await,
+        api.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await,
     )?;
     Ok(Requeue::OnChange)
 }

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
-use kinds::path::segment;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
@@ -91,10 +90,7 @@ impl Reconciler for Controller {
                 "kind": "ClusterRole", "metadata": {"name": key.name}, "rules": rules});
             let api = self.context.cluster::<ClusterRole>();
             let params = PatchParams::apply(MANAGER).force();
-            ignore_not_found(
-                api.patch(&segment(&key.name), &params, &Patch::Apply(&apply))
-                    .await,
-            )?;
+            ignore_not_found(api.patch(&key.name, &params, &Patch::Apply(&apply)).await)?;
         }
         Ok(Requeue::OnChange)
     }

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
+use kinds::path::segment;
 use kube::api::{Patch, PatchParams, PostParams, Request};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::ControllerOptions;
+use crate::api::NamedApi;
 use crate::error::{ReconcileError, ignore_not_found};
 use crate::informer::Cache;
 use crate::meta::{ObjectKey, version};
@@ -221,7 +223,13 @@ impl ControllerContext {
 
     /// Creates a pod. Returns it as the server has stored it.
     pub(crate) async fn create_pod(&self, pod: &Pod) -> Result<Pod, kube::Error> {
-        let path = Pod::url_path(&(), pod.metadata.namespace.as_deref());
+        let namespace = segment(namespace(pod));
+        let path = Pod::url_path(
+            &(),
+            Some(&namespace)
+                .filter(|name| !name.is_empty())
+                .map(|name| &**name),
+        );
         let body = serde_json::to_vec(pod).map_err(kube::Error::SerdeError)?;
         let request = Request::new(path)
             .create(&PostParams::default(), body)
@@ -233,20 +241,20 @@ impl ControllerContext {
     }
 
     /// The API of a namespaced kind in one namespace.
-    pub(crate) fn namespaced<K>(&self, namespace: &str) -> Api<K>
+    pub(crate) fn namespaced<K>(&self, namespace: &str) -> NamedApi<K>
     where
         K: Resource<Scope = NamespaceResourceScope>,
         K::DynamicType: Default,
     {
-        Api::namespaced(self.client.clone(), &kinds::path::segment(namespace))
+        Api::namespaced(self.client.clone(), &segment(namespace)).into()
     }
 
     /// The API of a cluster-wide kind.
-    pub(crate) fn cluster<K>(&self) -> Api<K>
+    pub(crate) fn cluster<K>(&self) -> NamedApi<K>
     where
         K: Resource<Scope = ClusterResourceScope>,
         K::DynamicType: Default,
     {
-        Api::all(self.client.clone())
+        Api::all(self.client.clone()).into()
     }
 }

@@ -10,7 +10,6 @@ use events::{EventRecorder, EventType};
 use k8s_openapi::api::core::v1::{EndpointAddress, Endpoints, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kinds::path::segment;
 use kube::api::PostParams;
 
 use crate::context::{ControllerContext, Reconciler};
@@ -326,12 +325,12 @@ impl Controller {
             }
         }
         for slice in plan.update {
-            let name = segment(slice.metadata.name.as_deref().unwrap_or_default());
-            ignore_not_found(api.replace(&name, &PostParams::default(), &slice).await)?;
+            let name = slice.metadata.name.as_deref().unwrap_or_default();
+            ignore_not_found(api.replace(name, &PostParams::default(), &slice).await)?;
         }
         for slice in plan.delete {
-            let name = segment(slice.metadata.name.as_deref().unwrap_or_default());
-            ignore_not_found(api.delete(&name, &delete_params(&slice.metadata)).await)?;
+            let name = slice.metadata.name.as_deref().unwrap_or_default();
+            ignore_not_found(api.delete(name, &delete_params(&slice.metadata)).await)?;
         }
         Ok(())
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kinds::path::segment;
 use kube::api::PostParams;
 
 use crate::context::{ControllerContext, Reconciler};
@@ -104,7 +103,7 @@ impl Reconciler for Controller {
         }
         // The cache does not hold the templates.
         let api = self.context.namespaced::<Pod>(&key.namespace);
-        let whole = api.get_opt(&segment(&key.name)).await?;
+        let whole = api.get_opt(&key.name).await?;
         let Some(whole) = whole.filter(|whole| uid(&whole.metadata) == uid(&pod.metadata)) else {
             return Ok(Requeue::OnChange);
         };

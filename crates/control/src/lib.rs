@@ -15,6 +15,7 @@
 //! Read next: [`run`], `informer.rs`, `queue.rs`, then `disruption.rs`, the controller that
 //! evictions depend on.
 
+mod api;
 mod claim;
 mod claimprotection;
 mod clusterroleaggregation;

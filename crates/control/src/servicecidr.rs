@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
-use kinds::path::segment;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -185,10 +184,10 @@ impl Controller {
     async fn patch(&self, range: &ServiceCIDR, finalizers: Value) -> Result<(), ReconcileError> {
         let patch = json!({"metadata": {"uid": range.metadata.uid,
             "resourceVersion": range.metadata.resource_version, "finalizers": finalizers}});
-        let name = segment(range.metadata.name.as_deref().unwrap_or_default());
+        let name = range.metadata.name.as_deref().unwrap_or_default();
         let api = self.context.cluster::<ServiceCIDR>();
         ignore_not_found(
-            api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
+            api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
                 .await,
         )?;
         Ok(())
@@ -206,10 +205,10 @@ impl Controller {
         let patch = json!({"metadata": {"uid": range.metadata.uid,
             "resourceVersion": range.metadata.resource_version},
             "status": {"conditions": [condition]}});
-        let name = segment(range.metadata.name.as_deref().unwrap_or_default());
+        let name = range.metadata.name.as_deref().unwrap_or_default();
         let api = self.context.cluster::<ServiceCIDR>();
         ignore_not_found(
-            api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch))
+            api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
                 .await,
         )?;
         Ok(())

@@ -113,7 +113,7 @@ impl Reconciler for Controller {
         let Some(account) = self.account(&secret, &key.namespace, name).await? else {
             let api = self.context.namespaced::<Secret>(&key.namespace);
             let params = delete_params(&secret.metadata);
-            ignore_not_found(api.delete(&segment(&key.name), &params).await)?;
+            ignore_not_found(api.delete(&key.name, &params).await)?;
             return Ok(Requeue::OnChange);
         };
         if let Some(missing) = missing(&secret, &account, &self.context.options.root_ca) {
@@ -138,7 +138,7 @@ impl Controller {
             return Ok(Some(account.metadata.clone()));
         }
         let api = self.context.namespaced::<ServiceAccount>(namespace);
-        let account = api.get_opt(&segment(name)).await?;
+        let account = api.get_opt(name).await?;
         let meta = account.map(|account| account.metadata);
         Ok(meta.filter(|meta| is_for(secret, meta)))
     }
@@ -166,9 +166,9 @@ impl Controller {
             "data": data,
         });
         let api = self.context.namespaced::<Secret>(namespace);
-        let name = segment(secret.metadata.name.as_deref().unwrap_or_default());
+        let name = secret.metadata.name.as_deref().unwrap_or_default();
         ignore_not_found(
-            api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
+            api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
                 .await,
         )?;
         Ok(())

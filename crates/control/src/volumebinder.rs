@@ -15,10 +15,10 @@ use std::sync::Arc;
 use events::{EventRecorder, EventType};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
-use kinds::path::segment;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
+use crate::api::NamedApi;
 use crate::claimprotection::uses;
 use crate::context::{ControllerContext, Reconciler};
 use crate::error::{ReconcileError, ignore_not_found};
@@ -333,7 +333,7 @@ impl Controller {
         let api = self
             .context
             .namespaced::<PersistentVolumeClaim>(&key.namespace);
-        Ok(api.get_opt(&segment(&key.name)).await?.map(Arc::new))
+        Ok(api.get_opt(&key.name).await?.map(Arc::new))
     }
 
     async fn release(
@@ -347,7 +347,7 @@ impl Controller {
             // The next write names the version of this one.
             let name = volume.metadata.name.clone().unwrap_or_default();
             let api = self.context.cluster::<PersistentVolume>();
-            match api.get_opt(&segment(&name)).await? {
+            match api.get_opt(&name).await? {
                 Some(now) if now.metadata.uid == volume.metadata.uid => volume = now,
                 _ => return Ok(()),
             }
@@ -369,9 +369,9 @@ impl Controller {
             }
             Reclaim::Delete => {
                 if volume.metadata.deletion_timestamp.is_none() {
-                    let name = segment(volume.metadata.name.as_deref().unwrap_or_default());
+                    let name = volume.metadata.name.as_deref().unwrap_or_default();
                     let api = self.context.cluster::<PersistentVolume>();
-                    ignore_not_found(api.delete(&name, &delete_params(&volume.metadata)).await)?;
+                    ignore_not_found(api.delete(name, &delete_params(&volume.metadata)).await)?;
                 }
                 Ok(())
             }
@@ -404,9 +404,9 @@ impl Controller {
             "resourceVersion": volume.metadata.resource_version});
         let patch = json!({"metadata": meta, "status": {"phase": phase, "message": message}});
         let api = self.context.cluster::<PersistentVolume>();
-        let name = segment(volume.metadata.name.as_deref().unwrap_or_default());
+        let name = volume.metadata.name.as_deref().unwrap_or_default();
         ignore_not_found(
-            api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch))
+            api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
                 .await,
         )?;
         Ok(())
@@ -435,15 +435,15 @@ impl Controller {
             "resourceVersion": claim.metadata.resource_version});
         let patch = json!({"metadata": meta, "status": status});
         let api = self.claims_api(claim);
-        let name = segment(claim.metadata.name.as_deref().unwrap_or_default());
+        let name = claim.metadata.name.as_deref().unwrap_or_default();
         ignore_not_found(
-            api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch))
+            api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
                 .await,
         )?;
         Ok(())
     }
 
-    fn claims_api(&self, claim: &PersistentVolumeClaim) -> kube::Api<PersistentVolumeClaim> {
+    fn claims_api(&self, claim: &PersistentVolumeClaim) -> NamedApi<PersistentVolumeClaim> {
         let namespace = claim.metadata.namespace.as_deref().unwrap_or_default();
         self.context.namespaced(namespace)
     }
@@ -454,10 +454,10 @@ impl Controller {
         patch: Value,
     ) -> Result<PersistentVolumeClaim, ReconcileError> {
         let patch = pinned(patch, &claim.metadata);
-        let name = segment(claim.metadata.name.as_deref().unwrap_or_default());
+        let name = claim.metadata.name.as_deref().unwrap_or_default();
         let api = self.claims_api(claim);
         Ok(api
-            .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
+            .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
             .await?)
     }
 
@@ -467,10 +467,10 @@ impl Controller {
         patch: Value,
     ) -> Result<PersistentVolume, ReconcileError> {
         let patch = pinned(patch, &volume.metadata);
-        let name = segment(volume.metadata.name.as_deref().unwrap_or_default());
+        let name = volume.metadata.name.as_deref().unwrap_or_default();
         let api = self.context.cluster::<PersistentVolume>();
         Ok(api
-            .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
+            .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
             .await?)
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::PersistentVolume;
-use kinds::path::segment;
 use kube::api::{Patch, PatchParams};
 
 use crate::context::ControllerContext;
@@ -58,10 +57,10 @@ async fn release(
     // The version makes sure that the volume was not bound meanwhile.
     let patch = serde_json::json!({"metadata": {"uid": volume.metadata.uid,
         "resourceVersion": volume.metadata.resource_version, "finalizers": left}});
-    let name = segment(volume.metadata.name.as_deref().unwrap_or_default());
+    let name = volume.metadata.name.as_deref().unwrap_or_default();
     let api = context.cluster::<PersistentVolume>();
     ignore_not_found(
-        api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
+        api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
             .await,
     )?;
     Ok(())

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kinds::path::segment;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use tokio::sync::mpsc;
@@ -74,7 +75,8 @@ struct Requests {
 
 impl Requests {
     async fn write(&mut self, event: &PendingEvent) -> Result<(), kube::Error> {
-        let api: Api<Event> = Api::namespaced(self.client.clone(), event.namespace());
+        let namespace = segment(event.namespace());
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
         match self.correlator.correlate(event) {
             Correlation::Drop => {
                 debug!(reason = event.reason, "event dropped: rate limit");
@@ -85,7 +87,11 @@ impl Requests {
                 let seen = Time(clock::whole_seconds(event.at));
                 let patch = serde_json::json!({"count": count, "lastTimestamp": seen});
                 let patched = api
-                    .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
+                    .patch(
+                        &segment(&name),
+                        &PatchParams::default(),
+                        &Patch::Merge(&patch),
+                    )
                     .await;
                 match patched {
                     // Events expire, so that the count starts again from one.

@@ -32,6 +32,7 @@ use self::sync::{PodWorker, RequestState};
 use crate::addresses::{NodeSubnet, PodIpPool};
 use crate::backoff::RequestBackoff;
 use crate::options::NodeOptions;
+use crate::pace::paced;
 use crate::pod::desired::DesiredPod;
 use crate::pod::events::record;
 use crate::pod::phase::{PodEvent, WorkerState, render};
@@ -93,8 +94,8 @@ impl<R: Runtime> Agent<R> {
             _ => "spec.nodeName!=".to_owned(),
         };
         let config = watcher::Config::default().fields(&selector);
-        let events = watch(Api::<PodView>::all(self.client.clone()), config)
-            .backoff(RequestBackoff::new(self.entropy.clone()));
+        let watched = Api::<PodView>::all(paced(self.client.clone()));
+        let events = watch(watched, config).backoff(RequestBackoff::new(self.entropy.clone()));
         let mut events = std::pin::pin!(events);
         let mut changes = self.runtime.changes();
         loop {

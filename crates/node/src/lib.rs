@@ -18,6 +18,7 @@ mod agent;
 mod backoff;
 mod logs;
 mod options;
+mod pace;
 mod pod;
 mod registration;
 mod runtime;

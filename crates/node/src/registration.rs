@@ -12,6 +12,7 @@ use clock::{Clock, Entropy};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
+use kinds::path::segment;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -110,14 +111,22 @@ impl NodeRegistration {
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 let labels = json!({"metadata": {"labels": wanted["metadata"]["labels"]}});
                 nodes
-                    .patch(name, &PatchParams::default(), &Patch::Strategic(labels))
+                    .patch(
+                        &segment(name),
+                        &PatchParams::default(),
+                        &Patch::Strategic(labels),
+                    )
                     .await?;
             }
             Err(error) => return Err(error),
         }
         let status = json!({"status": wanted["status"]});
         nodes
-            .patch_status(name, &PatchParams::default(), &Patch::Strategic(status))
+            .patch_status(
+                &segment(name),
+                &PatchParams::default(),
+                &Patch::Strategic(status),
+            )
             .await?;
         Ok(())
     }
@@ -191,7 +200,10 @@ impl NodeRegistration {
         let seconds = self.options.lease_interval.as_secs().max(1) * u64::from(LEASE_INTERVALS);
         let spec = render::lease_spec(name, seconds, self.clock.now());
         let renewal = Patch::Merge(json!({ "spec": spec }));
-        match leases.patch(name, &PatchParams::default(), &renewal).await {
+        match leases
+            .patch(&segment(name), &PatchParams::default(), &renewal)
+            .await
+        {
             Ok(_) => return Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => return Err(error),
@@ -199,7 +211,7 @@ impl NodeRegistration {
         // The node owns its lease. A deleted node gets none.
         let nodes: Api<Node> = Api::all(self.client.clone());
         let Some(uid) = nodes
-            .get_opt(name)
+            .get_opt(&segment(name))
             .await?
             .and_then(|node| node.metadata.uid)
         else {
@@ -218,13 +230,17 @@ impl NodeRegistration {
         let name = &self.options.names[index];
         let nodes: Api<Node> = Api::all(self.client.clone());
         let reported = async {
-            let Some(node) = nodes.get_opt(name).await? else {
+            let Some(node) = nodes.get_opt(&segment(name)).await? else {
                 return Ok(());
             };
             let conditions = render::current_conditions(&node, self.clock.now());
             let status = json!({"status": {"conditions": conditions}});
             nodes
-                .patch_status(name, &PatchParams::default(), &Patch::Strategic(status))
+                .patch_status(
+                    &segment(name),
+                    &PatchParams::default(),
+                    &Patch::Strategic(status),
+                )
                 .await
                 .map(drop)
         };

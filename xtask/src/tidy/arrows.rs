@@ -14,7 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("store", &["files"]),
     ("registry", &["clock", "kinds", "rules", "store"]),
     ("server", &["clock", "files", "kinds", "registry"]),
-    ("events", &["clock"]),
+    ("events", &["clock", "kinds"]),
     ("control", &["clock", "events", "kinds", "rules"]),
     ("node", &["clock", "events", "kinds"]),
     ("drain", &["clock", "kinds", "rules"]),

@@ -191,3 +191,24 @@ async fn an_event_with_an_action_has_an_event_time_and_no_count() {
         );
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_object_leads_an_event_to_another_resource() {
+    let odd: Pod = serde_json::from_value(json!({"metadata": {"name": "a/b",
+        "namespace": "../../nodes?x"}}))
+    .expect("a pod");
+    let calls = requests(&[], |broadcaster| {
+        let recorder = broadcaster.recorder("test");
+        for _ in 0..2 {
+            recorder.event(&odd, EventType::Normal, "R", "m");
+        }
+    })
+    .await;
+    let paths: Vec<&str> = calls.iter().map(|(_, path, _)| path.as_str()).collect();
+    let events = "/api/v1/namespaces/..%2F..%2Fnodes%3Fx/events";
+    assert_eq!(paths[0], events);
+    assert!(
+        paths[1].starts_with(&format!("{events}/a%2Fb.")),
+        "{paths:?}"
+    );
+}
