@@ -1,13 +1,13 @@
 //! Explains why an autoscaler cannot remove an idle node. An autoscaler evicts all pods of the node
 //! at once, and keeps the node when one of them cannot be moved.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use rules::resources::{Amounts, allocatable, requests};
 
 use super::{Problem, budgets, consequences, spread};
-use crate::budget::{self, PodHealth};
+use crate::budget::{BudgetCounter, PodHealth};
 use crate::cluster::ClusterSnapshot;
 use crate::format::{listed, plural};
 use crate::{pdb, plan, pods};
@@ -113,17 +113,24 @@ fn kept(leaving: &[&Pod]) -> Vec<String> {
 /// Budgets that do not allow all their pods on the node to be evicted at once, and the pods
 /// elsewhere that use them up.
 fn tight_budgets(snapshot: &ClusterSnapshot, leaving: &[&Pod]) -> Vec<String> {
+    let mut near: HashMap<&str, Vec<&Pod>> = HashMap::new();
+    for pod in leaving {
+        near.entry(pods::namespace(pod)).or_default().push(pod);
+    }
+    let counter = BudgetCounter::new(snapshot);
     let tight = snapshot.budgets.iter().filter_map(|found| {
-        let here: Vec<&str> = leaving
+        let candidates = near.get(pdb::namespace(found))?;
+        let selector = pdb::selector(found).ok()?;
+        let here: Vec<&str> = candidates
             .iter()
-            .filter(|pod| pdb::selects(found, pod))
+            .filter(|pod| selector.matches(pod.metadata.labels.as_ref()))
             .map(|pod| pods::name(pod))
             .collect();
         let allowed = usize::try_from(pdb::reported(found).allowed).unwrap_or_default();
         if here.len() <= allowed {
             return None;
         }
-        let count = budget::count(snapshot, found);
+        let count = counter.count(found);
         let named: HashSet<&str> = here.iter().copied().collect();
         let elsewhere = count.pods.iter().filter(|covered| {
             covered.health != PodHealth::Healthy && !named.contains(pods::name(covered.pod))
