@@ -21,6 +21,23 @@ pub(crate) fn check_tree(tree: &Tree, before_bytes: usize) -> Result<(), TooLarg
     }
 }
 
+/// Refuses a changed object before it is encoded, like [`check_tree`]. What both states share is
+/// not counted again, because `before_bytes` contains it: most changes are small.
+///
+/// # Errors
+/// 413, with the message for a body that is too large.
+pub(crate) fn check_change(
+    tree: &Tree,
+    before: &Tree,
+    before_bytes: usize,
+) -> Result<(), TooLarge> {
+    let mut left = MAX_OBJECT_BYTES.saturating_sub(before_bytes);
+    if take_changes(tree, before, &mut left) {
+        return Ok(());
+    }
+    check_tree(tree, before_bytes)
+}
+
 /// Refuses an object whose JSON exceeds the limit.
 ///
 /// # Errors
@@ -73,6 +90,25 @@ fn take(tree: &Tree, left: &mut usize) -> bool {
     }
 }
 
+/// Subtracts what the parts take that `before` does not share. Returns false if they take more than
+/// is left.
+fn take_changes(tree: &Tree, before: &Tree, left: &mut usize) -> bool {
+    if tree.is_shared_with(before) {
+        return true;
+    }
+    let (Tree::Object(members), Tree::Object(known)) = (tree, before) else {
+        return take(tree, left);
+    };
+    members.iter().all(|(name, member)| match known.get(name) {
+        Some(before) => take_changes(member, before, left),
+        None => {
+            let rest = left.checked_sub(name.len() + 4);
+            *left = rest.unwrap_or_default();
+            rest.is_some() && take(member, left)
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use kinds::tree::json;
@@ -103,6 +139,41 @@ mod tests {
         }
         assert_eq!(bytes_up_to(&tree, 5_000_000), 5_000_000);
         assert!(check_tree(&tree, 0).is_err());
+    }
+
+    #[test]
+    fn a_change_is_refused_as_the_whole_object_would_be() {
+        let text = |bytes: usize| Tree::from("x".repeat(bytes));
+        let quarter = MAX_OBJECT_BYTES / 4;
+        let before = json!({"spec": {"a": text(quarter), "b": text(quarter)}, "list": [1, 2, 3]});
+        let before_bytes = kinds::json::encode_untyped(&before).len();
+        let with = |path: &[&str], value: Tree| {
+            let mut tree = before.clone();
+            let (last, parents) = path.split_last().expect("a path");
+            let parent = parents
+                .iter()
+                .fold(Some(&mut tree), |here, step| here?.get_mut(*step));
+            let parent = parent.and_then(Tree::as_object_mut);
+            parent.expect("an object").insert(*last, value);
+            tree
+        };
+        for (changed, fits) in [
+            (before.clone(), true),
+            (with(&["spec", "a"], text(quarter)), true),
+            (with(&["spec", "c"], text(quarter)), true),
+            (with(&["spec", "c"], text(2 * quarter)), false),
+            (with(&["spec", "a"], text(3 * quarter)), false),
+            (with(&["other"], text(2 * quarter)), false),
+            (
+                with(&["list"], json!([text(quarter), text(quarter)])),
+                false,
+            ),
+            // Replaced values no longer count, although an estimate of the difference refuses them.
+            (json!({"spec": {"a": text(3 * quarter)}}), true),
+        ] {
+            assert_eq!(check_change(&changed, &before, before_bytes).is_ok(), fits);
+            assert_eq!(check_tree(&changed, before_bytes).is_ok(), fits);
+        }
     }
 
     #[test]

@@ -183,7 +183,7 @@ impl Registry {
         let rules = &target.rules;
         let context = self.context(target, change.subresource);
         rules.default(&mut new);
-        size::check_tree(&new, found.value.len())?;
+        size::check_change(&new, &old, found.value.len())?;
         if change.subresource.is_empty() {
             admission::mutate_update(target, &mut new, &old);
         }

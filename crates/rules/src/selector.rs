@@ -68,6 +68,13 @@ impl Selector {
         self.0.implies(&other.0)
     }
 
+    /// Returns whether the selector requires one label with one value and nothing else. An index by
+    /// label then finds exactly what it selects.
+    #[must_use]
+    pub fn is_one_label(&self) -> bool {
+        self.0.requirements().len() == 1 && self.demanded().next().is_some()
+    }
+
     /// Returns whether the selector has no requirements, and so selects every object.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -193,6 +200,46 @@ mod tests {
              LabelSelectorRequirement{Key:d,Operator:DoesNotExist,Values:[],},},}"
         );
         assert_eq!(render_go(None), "nil");
+    }
+
+    #[test]
+    fn one_label_is_a_selector_that_an_index_answers_alone() {
+        let cases = [
+            (serde_json::json!(null), false),
+            (serde_json::json!({}), false),
+            (serde_json::json!({"matchLabels": {"app": "a"}}), true),
+            (
+                serde_json::json!({"matchLabels": {"app": "a", "tier": "b"}}),
+                false,
+            ),
+            (
+                serde_json::json!({"matchExpressions": [{"key": "app", "operator": "In",
+                    "values": ["a"]}]}),
+                true,
+            ),
+            (
+                serde_json::json!({"matchExpressions": [{"key": "app", "operator": "In",
+                    "values": ["a", "b"]}]}),
+                false,
+            ),
+            (
+                serde_json::json!({"matchExpressions": [{"key": "app", "operator": "Exists"}]}),
+                false,
+            ),
+            (
+                serde_json::json!({"matchLabels": {"app": "a"}, "matchExpressions": [{"key": "b",
+                    "operator": "DoesNotExist"}]}),
+                false,
+            ),
+        ];
+        for (selector, expected) in cases {
+            let text = selector.to_string();
+            assert_eq!(
+                compiled(selector).expect("compiles").is_one_label(),
+                expected,
+                "{text}"
+            );
+        }
     }
 
     #[test]

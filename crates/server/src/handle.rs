@@ -279,7 +279,7 @@ async fn impersonated(
                 name: &check.name,
             },
         };
-        if !state.allows(&user, &access).await {
+        if !Box::pin(state.allows(&user, &access)).await {
             return Err(authorize::forbidden(&user, &access));
         }
     }

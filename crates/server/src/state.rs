@@ -119,7 +119,9 @@ impl ServerState {
             return Ok(Some(String::new()));
         }
         if let Some(node) = user.node()
-            && authorize::allows_node(&*self.backend, node, access, selected_node).await?
+            // Boxed, as are all steps that few requests take: the future of a request is allocated,
+            // and has room for every step that it could take.
+            && Box::pin(authorize::allows_node(&*self.backend, node, access, selected_node)).await?
         {
             return Ok(Some(String::new()));
         }
@@ -169,17 +171,18 @@ impl ServerState {
                 account.namespace.as_str()
             }
         };
-        self.is_there(
+        Box::pin(self.is_there(
             "serviceaccounts",
             &account.namespace,
             &account.name,
             &account.user.uid,
-        )
+        ))
         .await
             && match &account.bound {
                 Some(bound) => {
-                    self.is_there(bound.plural, at(bound.plural), &bound.name, &bound.uid)
-                        .await
+                    let there =
+                        self.is_there(bound.plural, at(bound.plural), &bound.name, &bound.uid);
+                    Box::pin(there).await
                 }
                 None => true,
             }

@@ -4,9 +4,12 @@
 //!
 //! The indexer does not know the type of its objects. It is compiled once instead of once for each
 //! kind, which took a sixth of the compile time of this crate.
+//!
+//! An object lives in a slot, and the indexes lead to slots instead of names: a budget is counted
+//! after each change of one of its pods, and finding each pod by name cost more than counting it.
 
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -46,22 +49,65 @@ pub(super) fn typed_ref<K: 'static>(object: &dyn AnyObject) -> &K {
 type ExtraValue = Box<dyn Fn(&dyn AnyObject) -> Option<String> + Send + Sync>;
 
 pub(super) struct Indexer {
+    slots: Slots,
     /// By namespace and name.
-    by_name: BTreeMap<String, BTreeMap<String, Arc<dyn AnyObject>>>,
-    by_controller: HashMap<String, BTreeSet<ObjectKey>>,
-    /// Names of objects without a controlling owner, by namespace.
-    without_controller: HashMap<String, BTreeSet<String>>,
-    by_extra: HashMap<String, BTreeSet<ObjectKey>>,
+    by_name: BTreeMap<String, ByName>,
+    by_controller: HashMap<String, BTreeMap<ObjectKey, Slot>>,
+    /// Objects without a controlling owner, by namespace.
+    without_controller: HashMap<String, ByName>,
+    by_extra: HashMap<String, BTreeMap<ObjectKey, Slot>>,
     extra: ExtraValue,
     by_label: Option<LabelIndex>,
 }
 
-/// Names by namespace, label key and label value.
-type LabelIndex = HashMap<String, HashMap<String, HashMap<String, BTreeSet<String>>>>;
+/// Objects of one namespace by name.
+type ByName = BTreeMap<String, Slot>;
+
+/// Objects by namespace, label key and label value.
+type LabelIndex = HashMap<String, HashMap<String, HashMap<String, ByName>>>;
+
+/// The place of an object in [`Slots`].
+#[derive(Clone, Copy)]
+struct Slot(usize);
+
+/// The objects. An object keeps its slot until it is removed.
+#[derive(Default)]
+struct Slots {
+    objects: Vec<Option<Arc<dyn AnyObject>>>,
+    free: Vec<Slot>,
+}
+
+impl Slots {
+    fn get(&self, slot: Slot) -> &Arc<dyn AnyObject> {
+        self.objects[slot.0]
+            .as_ref()
+            .expect("an index leads to slots in use only")
+    }
+
+    fn add(&mut self, object: Arc<dyn AnyObject>) -> Slot {
+        if let Some(slot) = self.free.pop() {
+            self.objects[slot.0] = Some(object);
+            return slot;
+        }
+        self.objects.push(Some(object));
+        Slot(self.objects.len() - 1)
+    }
+
+    /// Puts a newer state of an object in the place of an older one, which is returned.
+    fn replace(&mut self, slot: Slot, object: Arc<dyn AnyObject>) -> Option<Arc<dyn AnyObject>> {
+        self.objects[slot.0].replace(object)
+    }
+
+    fn remove(&mut self, slot: Slot) -> Option<Arc<dyn AnyObject>> {
+        self.free.push(slot);
+        self.objects[slot.0].take()
+    }
+}
 
 impl Default for Indexer {
     fn default() -> Self {
         Self {
+            slots: Slots::default(),
             by_name: BTreeMap::new(),
             by_controller: HashMap::new(),
             without_controller: HashMap::new(),
@@ -83,12 +129,17 @@ impl Indexer {
         self.by_label = Some(LabelIndex::default());
     }
 
+    fn slot(&self, namespace: &str, name: &str) -> Option<Slot> {
+        self.by_name.get(namespace)?.get(name).copied()
+    }
+
     pub(super) fn get(&self, namespace: &str, name: &str) -> Option<&Arc<dyn AnyObject>> {
-        self.by_name.get(namespace)?.get(name)
+        Some(self.slots.get(self.slot(namespace, name)?))
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<dyn AnyObject>> {
-        self.by_name.values().flat_map(BTreeMap::values)
+        let slots = self.by_name.values().flat_map(BTreeMap::values);
+        slots.map(|slot| self.slots.get(*slot))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -99,28 +150,33 @@ impl Indexer {
         &self,
         namespace: &str,
     ) -> impl Iterator<Item = &Arc<dyn AnyObject>> {
-        self.by_name
-            .get(namespace)
-            .into_iter()
-            .flat_map(BTreeMap::values)
+        self.present(self.by_name.get(namespace))
+    }
+
+    /// The objects of one entry of an index.
+    fn present<'a, K: 'a>(
+        &'a self,
+        entry: Option<&'a BTreeMap<K, Slot>>,
+    ) -> impl Iterator<Item = &'a Arc<dyn AnyObject>> {
+        let slots = entry.into_iter().flat_map(BTreeMap::values);
+        slots.map(|slot| self.slots.get(*slot))
     }
 
     pub(super) fn selected(&self, namespace: &str, selector: &Selector) -> Vec<Arc<dyn AnyObject>> {
-        let matches =
-            |object: &&Arc<dyn AnyObject>| selector.matches(object.metadata().labels.as_ref());
-        match self.candidates(namespace, selector) {
-            Candidates::All => self
-                .in_namespace(namespace)
-                .filter(matches)
-                .cloned()
-                .collect(),
-            Candidates::To(names) => self
-                .named(namespace, names)
-                .filter(matches)
-                .cloned()
-                .collect(),
-            Candidates::Nothing => Vec::new(),
+        let candidates = match self.candidates(namespace, selector) {
+            Candidates::All => self.by_name.get(namespace),
+            Candidates::To(objects) => Some(objects),
+            Candidates::Nothing => None,
+        };
+        let candidates = self.present(candidates);
+        if self.by_label.is_some() && selector.is_one_label() {
+            // The index has compared the label already.
+            return candidates.cloned().collect();
         }
+        candidates
+            .filter(|object| selector.matches(object.metadata().labels.as_ref()))
+            .cloned()
+            .collect()
     }
 
     pub(super) fn adoptable(
@@ -131,8 +187,8 @@ impl Indexer {
         let Some(without_controller) = self.without_controller.get(namespace) else {
             return Vec::new();
         };
-        let names = match self.candidates(namespace, selector) {
-            Candidates::To(names) if names.len() < without_controller.len() => names,
+        let candidates = match self.candidates(namespace, selector) {
+            Candidates::To(objects) if objects.len() < without_controller.len() => objects,
             Candidates::Nothing => return Vec::new(),
             _ => without_controller,
         };
@@ -140,18 +196,16 @@ impl Indexer {
             controller_of(object.metadata()).is_none()
                 && selector.matches(object.metadata().labels.as_ref())
         };
-        self.named(namespace, names)
-            .filter(wanted)
-            .cloned()
-            .collect()
+        let candidates = self.present(Some(candidates));
+        candidates.filter(wanted).cloned().collect()
     }
 
     pub(super) fn controlled_by(&self, uid: &str) -> Vec<Arc<dyn AnyObject>> {
-        self.pick(self.by_controller.get(uid))
+        self.present(self.by_controller.get(uid)).cloned().collect()
     }
 
     pub(super) fn at(&self, extra: &str) -> Vec<Arc<dyn AnyObject>> {
-        self.pick(self.by_extra.get(extra))
+        self.present(self.by_extra.get(extra)).cloned().collect()
     }
 
     /// The smallest known set of objects that contains all that match the selector.
@@ -161,32 +215,16 @@ impl Indexer {
         };
         let with = |(key, value): (&str, &str)| labels.get(namespace)?.get(key)?.get(value);
         let mut fewest = Candidates::All;
-        for names in selector.demanded().map(with) {
-            fewest = match (names, fewest) {
+        for objects in selector.demanded().map(with) {
+            fewest = match (objects, fewest) {
                 (None, _) => return Candidates::Nothing,
-                (Some(names), Candidates::To(known)) if known.len() <= names.len() => {
+                (Some(objects), Candidates::To(known)) if known.len() <= objects.len() => {
                     Candidates::To(known)
                 }
-                (Some(names), _) => Candidates::To(names),
+                (Some(objects), _) => Candidates::To(objects),
             };
         }
         fewest
-    }
-
-    fn named<'a>(
-        &'a self,
-        namespace: &str,
-        names: &'a BTreeSet<String>,
-    ) -> impl Iterator<Item = &'a Arc<dyn AnyObject>> {
-        let objects = self.by_name.get(namespace);
-        names.iter().filter_map(move |name| objects?.get(name))
-    }
-
-    fn pick(&self, keys: Option<&BTreeSet<ObjectKey>>) -> Vec<Arc<dyn AnyObject>> {
-        keys.into_iter()
-            .flatten()
-            .filter_map(|key| self.get(&key.namespace, &key.name).cloned())
-            .collect()
     }
 
     pub(super) fn insert(
@@ -194,32 +232,33 @@ impl Indexer {
         key: ObjectKey,
         object: Arc<dyn AnyObject>,
     ) -> Option<Arc<dyn AnyObject>> {
-        if let Some(known) = self
-            .by_name
-            .get_mut(&key.namespace)
-            .and_then(|objects| objects.get_mut(&key.name))
-            && known.metadata().labels == object.metadata().labels
-            && controller_of(known.metadata()).map(|owner| &owner.uid)
-                == controller_of(object.metadata()).map(|owner| &owner.uid)
-            && (self.extra)(&**known) == (self.extra)(&*object)
-        {
-            return Some(std::mem::replace(known, object));
+        if let Some(slot) = self.slot(&key.namespace, &key.name) {
+            let known = self.slots.get(slot);
+            if known.metadata().labels == object.metadata().labels
+                && controller_of(known.metadata()).map(|owner| &owner.uid)
+                    == controller_of(object.metadata()).map(|owner| &owner.uid)
+                && (self.extra)(&**known) == (self.extra)(&*object)
+            {
+                return self.slots.replace(slot, object);
+            }
         }
         let old = self.remove(&key);
+        let slot = self.slots.add(Arc::clone(&object));
         match controller_of(object.metadata()) {
             Some(owner) => self
                 .by_controller
                 .entry(owner.uid.clone())
                 .or_default()
-                .insert(key.clone()),
+                .insert(key.clone(), slot),
             None => self
                 .without_controller
                 .entry(key.namespace.clone())
                 .or_default()
-                .insert(key.name.clone()),
+                .insert(key.name.clone(), slot),
         };
         if let Some(extra) = (self.extra)(&*object) {
-            self.by_extra.entry(extra).or_default().insert(key.clone());
+            let entry = self.by_extra.entry(extra).or_default();
+            entry.insert(key.clone(), slot);
         }
         if let Some(labels) = &mut self.by_label
             && let Some(own) = object
@@ -235,22 +274,23 @@ impl Indexer {
                     .or_default()
                     .entry(value.clone())
                     .or_default()
-                    .insert(key.name.clone());
+                    .insert(key.name.clone(), slot);
             }
         }
         self.by_name
             .entry(key.namespace)
             .or_default()
-            .insert(key.name, object);
+            .insert(key.name, slot);
         old
     }
 
     pub(super) fn remove(&mut self, key: &ObjectKey) -> Option<Arc<dyn AnyObject>> {
         let objects = self.by_name.get_mut(&key.namespace)?;
-        let old = objects.remove(&key.name)?;
+        let slot = objects.remove(&key.name)?;
         if objects.is_empty() {
             self.by_name.remove(&key.namespace);
         }
+        let old = self.slots.remove(slot)?;
         match controller_of(old.metadata()) {
             Some(owner) => forget(&mut self.by_controller, &owner.uid, key),
             None => forget(&mut self.without_controller, &key.namespace, &key.name),
@@ -281,13 +321,13 @@ impl Indexer {
 enum Candidates<'a> {
     /// Anywhere in the namespace.
     All,
-    /// Among the objects with these names.
-    To(&'a BTreeSet<String>),
+    /// Among these objects.
+    To(&'a ByName),
     /// Nowhere: no object has a label that the selector requires.
     Nothing,
 }
 
-fn forget<T, Q>(index: &mut HashMap<String, BTreeSet<T>>, entry: &str, key: &Q)
+fn forget<T, Q>(index: &mut HashMap<String, BTreeMap<T, Slot>>, entry: &str, key: &Q)
 where
     T: Ord + std::borrow::Borrow<Q>,
     Q: Ord + ?Sized,
@@ -368,6 +408,8 @@ mod tests {
         assert_eq!(names(&pods.selected("n", &both)), Vec::<&str>::new());
         assert_eq!(names(&pods.controlled_by("rs")), Vec::<&str>::new());
         assert_eq!(names(&pods.at("node-2")), ["a", "c"]);
+        let count = pods.slots.objects.len();
+        assert_eq!(count, 3, "a changed object takes the slot that it had");
     }
 
     #[test]
@@ -379,6 +421,8 @@ mod tests {
             assert!(pods.remove(&ObjectKey::new("n", name)).is_some());
         }
         assert_eq!(pods.len(), 0);
+        assert_eq!(pods.slots.free.len(), pods.slots.objects.len());
+        assert!(pods.slots.objects.iter().all(Option::is_none));
         assert!(
             pods.by_name.is_empty()
                 && pods.by_controller.is_empty()

@@ -40,6 +40,11 @@ impl PolicyCache {
         if let Some(policy) = self.fresh() {
             return Ok(policy);
         }
+        Box::pin(self.read_policy(backend)).await
+    }
+
+    /// Reads the policy, unless another request has just read it.
+    async fn read_policy(&self, backend: &dyn Backend) -> Result<Arc<RbacPolicy>, Refusal> {
         let _turn = self.reading.lock().await;
         if let Some(policy) = self.fresh() {
             return Ok(policy);

@@ -134,7 +134,7 @@ impl ResourceCall<'_> {
             let Some(_in_flight) = self.state.in_flight.acquire(self.user) else {
                 return Ok(flow::too_many_requests());
             };
-            return self.kubelet().await;
+            return Box::pin(self.kubelet()).await;
         }
         let format = self.format()?;
         let verb = self.verb(body).await?;
@@ -146,8 +146,9 @@ impl ResourceCall<'_> {
         if let Verb::Create { body, .. } = &verb
             && reviews::is_review(&self.route)
         {
-            let json = reviews::answer(self.state, self.user, &self.route, self.at.namespace, body)
-                .await?;
+            let review =
+                reviews::answer(self.state, self.user, &self.route, self.at.namespace, body);
+            let json = Box::pin(review).await?;
             return Ok(respond::object(
                 format,
                 &self.route.resource,
@@ -164,7 +165,9 @@ impl ResourceCall<'_> {
         // between the check and the commit.
         let _lock = if authorize::writes_policy(&request) {
             let lock = self.state.policy.writing.lock().await;
-            authorize::check_escalation(&*self.state.backend, &self.state.policy, &request).await?;
+            let check =
+                authorize::check_escalation(&*self.state.backend, &self.state.policy, &request);
+            Box::pin(check).await?;
             Some(lock)
         } else {
             None

@@ -18,9 +18,18 @@ const ATTEMPTS: usize = 8;
 
 /// Carries out a request. Other requests than writes of the two subresources pass unchanged.
 pub(super) async fn call(state: &ServerState, request: Request) -> Result<Reply, Refusal> {
-    let Some(verb) = verb_on_signer(&request) else {
-        return state.backend.call(request).await;
-    };
+    match verb_on_signer(&request) {
+        None => state.backend.call(request).await,
+        Some(verb) => Box::pin(call_authorized(state, request, verb)).await,
+    }
+}
+
+/// Carries out a write that needs a right on the signer.
+async fn call_authorized(
+    state: &ServerState,
+    request: Request,
+    verb: &'static str,
+) -> Result<Reply, Refusal> {
     let mut attempt = 1;
     loop {
         let authorized = authorized(state, &request, verb).await;

@@ -26,6 +26,19 @@ fn pod(code: u16) -> Reply {
     }
 }
 
+#[test]
+fn the_future_of_a_request_is_small() {
+    let server = pods();
+    let request = http::Request::new(http_body_util::Full::new(Bytes::new()));
+    let peer = crate::auth::Peer::Unknown;
+    let answering = super::answer(server.state.clone(), peer, 1, request);
+    let bytes = size_of_val(&answering);
+    assert!(
+        bytes <= 4 * 1024,
+        "{bytes} bytes are allocated and moved for each request"
+    );
+}
+
 /// Returns a server whose registry answers every request with the same pod.
 fn pods() -> Server {
     testing::server(|request| {
