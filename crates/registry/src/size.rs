@@ -152,7 +152,7 @@ mod tests {
             let (last, parents) = path.split_last().expect("a path");
             let parent = parents
                 .iter()
-                .fold(Some(&mut tree), |here, step| here?.get_mut(*step));
+                .try_fold(&mut tree, |here, step| here.get_mut(*step));
             let parent = parent.and_then(Tree::as_object_mut);
             parent.expect("an object").insert(*last, value);
             tree

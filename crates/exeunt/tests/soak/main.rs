@@ -2,7 +2,7 @@
 //!
 //! The test is short. `cargo xtask soak --minutes 10` runs longer: for half of the time the server
 //! is killed every few seconds, for the other half it runs on and its memory is measured.
-//! `docs/safety.md` lists what is checked.
+//! `docs/safety.md` lists what is checked. `hostile.rs` is about clients that mean harm.
 
 #![expect(
     clippy::unwrap_used,
@@ -18,6 +18,7 @@
 #[path = "../cli/support.rs"]
 mod support;
 
+mod hostile;
 mod measure;
 mod observe;
 mod promises;

@@ -101,7 +101,8 @@ fn spread<T: Copy>(values: &[T], count: usize) -> Vec<T> {
     some
 }
 
-fn resident(pid: u32) -> u64 {
+/// Returns the resident memory of a process in KiB.
+pub(crate) fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status
         .lines()
