@@ -11,6 +11,8 @@ mod codecs;
 mod languages;
 mod mutate;
 mod patch;
+mod requests;
+mod texts;
 
 use kinds::facts::Type;
 
@@ -19,6 +21,8 @@ pub use codecs::{json, protobuf, yaml};
 pub use languages::{quantity, selector};
 pub use mutate::Mutator;
 pub use patch::patch;
+pub use requests::{query, request, token, websocket};
+pub use texts::{cron, kubeconfig};
 
 /// A target: its name, which is also the directory of its seeds, and its function.
 pub type FuzzTarget = (&'static str, fn(&[u8]));
@@ -26,11 +30,17 @@ pub type FuzzTarget = (&'static str, fn(&[u8]));
 /// All targets.
 pub const TARGETS: &[FuzzTarget] = &[
     ("apply", apply),
+    ("cron", cron),
     ("json", json),
+    ("kubeconfig", kubeconfig),
     ("patch", patch),
     ("protobuf", protobuf),
     ("quantity", quantity),
+    ("query", query),
+    ("request", request),
     ("selector", selector),
+    ("token", token),
+    ("websocket", websocket),
     ("yaml", yaml),
 ];
 

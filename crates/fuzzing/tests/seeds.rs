@@ -13,6 +13,8 @@ use fuzzing::{Mutator, TARGETS};
 
 /// Number of mutations for each target. `EXEUNT_FUZZ_ROUNDS` overrides it.
 const ROUNDS: usize = 1500;
+/// The same for targets that send requests to a cluster.
+const REQUEST_ROUNDS: usize = 300;
 
 fn seeds(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -40,6 +42,10 @@ fn feed(name: &str, target: fn(&[u8]), input: &[u8]) {
 }
 
 fn check(name: &str) {
+    check_rounds(name, ROUNDS);
+}
+
+fn check_rounds(name: &str, rounds: usize) {
     let (_, target) = TARGETS
         .iter()
         .find(|(known, _)| *known == name)
@@ -51,7 +57,7 @@ fn check(name: &str) {
     let rounds = std::env::var("EXEUNT_FUZZ_ROUNDS")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(ROUNDS);
+        .unwrap_or(rounds);
     for round in 0..rounds {
         let mut mutator = Mutator::seeded(round as u64 + 1);
         let (one, other) = (mutator.below(seeds.len()), mutator.below(seeds.len()));
@@ -66,6 +72,36 @@ fn check(name: &str) {
 #[test]
 fn apply_keeps_its_properties() {
     check("apply");
+}
+
+#[test]
+fn schedules_keep_their_properties() {
+    check("cron");
+}
+
+#[test]
+fn kubeconfigs_keep_their_properties() {
+    check("kubeconfig");
+}
+
+#[test]
+fn queries_are_answered() {
+    check_rounds("query", REQUEST_ROUNDS);
+}
+
+#[test]
+fn requests_are_answered() {
+    check_rounds("request", REQUEST_ROUNDS);
+}
+
+#[test]
+fn tokens_that_nobody_signed_authenticate_nobody() {
+    check_rounds("token", REQUEST_ROUNDS);
+}
+
+#[test]
+fn websockets_end_whatever_a_client_sends() {
+    check_rounds("websocket", REQUEST_ROUNDS);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod certificate;
 mod impersonate;
 mod tokens;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -108,7 +109,10 @@ impl Authenticator {
             return Ok(Authenticated::User(user.clone()));
         }
         let token = bearer(headers);
-        if let Some(known) = token.and_then(|token| self.token(token, &[AUDIENCE], now)) {
+        if let Some(known) = token
+            .as_deref()
+            .and_then(|token| self.token(token, &[AUDIENCE], now))
+        {
             return Ok(known);
         }
         // Wrong credentials never fall back to the anonymous user, whose answers would hide the
@@ -143,16 +147,17 @@ impl Authenticator {
     }
 }
 
-/// Returns the bearer token of a request. Other schemes and empty tokens count as no token.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers
-        .get(AUTHORIZATION)?
-        .to_str()
-        .ok()?
-        .trim()
-        .split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+/// Returns the bearer token of a request, with anything that is no UTF-8 replaced: such a token is
+/// wrong, not missing. As in upstream, the token ends at a space, and other schemes and empty tokens
+/// count as no token.
+fn bearer(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    let value = headers.get(AUTHORIZATION)?.as_bytes().trim_ascii();
+    let mut words = value.split(|byte| *byte == b' ');
+    let is_bearer = words.next()?.eq_ignore_ascii_case(b"bearer");
+    let token = words
+        .next()
+        .filter(|token| is_bearer && !token.is_empty())?;
+    Some(String::from_utf8_lossy(token))
 }
 
 #[cfg(test)]
@@ -172,7 +177,8 @@ mod tests {
         let headers = if header.is_empty() {
             HeaderMap::new()
         } else {
-            HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(header))])
+            let value = HeaderValue::from_bytes(header.as_bytes()).expect("a valid header");
+            HeaderMap::from_iter([(AUTHORIZATION, value)])
         };
         match Authenticator::new(tokens, None, true).authenticate(
             peer,
@@ -193,7 +199,11 @@ mod tests {
         for (header, peer, expected) in [
             ("", &Peer::Unknown, ANONYMOUS),
             ("Bearer t0k", &Peer::Unknown, "alice"),
-            ("bearer  t0k", &Peer::Unknown, "alice"),
+            ("bearer t0k", &Peer::Unknown, "alice"),
+            (" Bearer t0k more ", &Peer::Unknown, "alice"),
+            ("Bearer  t0k", &Peer::Unknown, ANONYMOUS),
+            ("Bearer t\u{f8}k", &Peer::Unknown, "401"),
+            ("Bearer", &Peer::Unknown, ANONYMOUS),
             ("Bearer nobody", &Peer::Unknown, "401"),
             ("Bearer ", &Peer::Unknown, ANONYMOUS),
             ("Basic eDp5", &Peer::Unknown, ANONYMOUS),
