@@ -1,6 +1,6 @@
 //! Formats durations, counts and lists of names for people. Number agreement is decided here and
 //! nowhere else: nouns by [`plural`], verbs and pronouns by [`verb_for`], names with their noun by
-//! [`NounPhrase`].
+//! `NounPhrase`.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -17,7 +17,7 @@
 //!   events of a drain; its watches.
 //! - 2: [`pdb`], [`filter`], [`progress`], [`termination`], [`surge`]: accessors of budgets;
 //!   decisions about one pod; scaling up workloads.
-//! - 1: [`pods`], [`tier`], [`cordon`], [`evict`], [`dynamic`], `list`, [`format`]: accessors
+//! - 1: [`pods`], [`tier`], [`cordon`], [`evict`], [`dynamic`], `list`, [`mod@format`]: accessors
 //!   of pods; tiers; single requests; watches of typed objects; formatting.
 //!
 //! A drain is a [`engine::DrainEngine`] around a [`state::DrainState`], which is pure and asks

@@ -1,7 +1,7 @@
 //! Whole requests against a cluster in this process: queries, tokens, WebSocket frames, anything.
 //!
-//! The property: every request gets an answer, and nothing panics on the way. A server turns a panic
-//! into a 500, and tokio ends the task, so panics are counted by a hook.
+//! The property: every request gets an answer, and nothing panics on the way. A server turns a
+//! panic into a 500, and tokio ends the task, so panics are counted by a hook.
 
 use std::cell::RefCell;
 use std::sync::Once;
@@ -33,20 +33,20 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(90);
 
 /// A cluster on a runtime in virtual time. Each thread has its own, used for all its inputs.
-struct World {
+struct FuzzCluster {
     runtime: Runtime,
     cluster: TestCluster,
 }
 
 thread_local! {
-    static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
+    static CLUSTER: RefCell<Option<FuzzCluster>> = const { RefCell::new(None) };
 }
 
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 static HOOK: Once = Once::new();
 
-/// Runs `check` in the world of this thread. Panics if anything in the process has panicked.
-fn in_world(check: impl AsyncFnOnce(&TestCluster)) {
+/// Runs `check` with the cluster of this thread. Panics if anything in the process has panicked.
+fn with_cluster(check: impl AsyncFnOnce(&TestCluster)) {
     HOOK.call_once(|| {
         let shown = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
@@ -55,10 +55,10 @@ fn in_world(check: impl AsyncFnOnce(&TestCluster)) {
         }));
     });
     let before = PANICS.load(Ordering::SeqCst);
-    // Taken out, so that a world in which a check has panicked is not used again.
-    let world = WORLD.take().unwrap_or_else(World::create);
-    world.runtime.block_on(check(&world.cluster));
-    WORLD.set(Some(world));
+    // Taken out, so that a cluster with which a check has panicked is not used again.
+    let own = CLUSTER.take().unwrap_or_else(FuzzCluster::create);
+    own.runtime.block_on(check(&own.cluster));
+    CLUSTER.set(Some(own));
     let panics = PANICS.load(Ordering::SeqCst) - before;
     assert_eq!(
         panics, 0,
@@ -66,7 +66,7 @@ fn in_world(check: impl AsyncFnOnce(&TestCluster)) {
     );
 }
 
-impl World {
+impl FuzzCluster {
     fn create() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -163,14 +163,14 @@ pub fn request(input: &[u8]) {
         let value = format!("Bearer {TOKEN}").parse().expect("a valid header");
         headers.insert("authorization", value);
     }
-    in_world(async |cluster| drop(answer(cluster, request).await));
+    with_cluster(async |cluster| drop(answer(cluster, request).await));
 }
 
 /// The query of a list, a watch, a get, a creation, a patch and a deletion.
 pub fn query(input: &[u8]) {
     let query = String::from_utf8_lossy(input).replace(|c: char| c.is_control() || c == '#', "?");
     let pods = "/api/v1/namespaces/default/pods";
-    in_world(async |cluster| {
+    with_cluster(async |cluster| {
         for (method, path, body) in [
             ("GET", pods.to_owned(), ""),
             ("GET", format!("{pods}/{POD}"), ""),
@@ -201,7 +201,7 @@ pub fn token(input: &[u8]) {
         .map(|part| BASE64_URL_SAFE_NO_PAD.encode(part))
         .collect();
     let raw = String::from_utf8_lossy(input).replace(char::is_control, "");
-    in_world(async |cluster| {
+    with_cluster(async |cluster| {
         for token in [parts.join("."), raw] {
             let request = Request::get("/api/v1/namespaces/default/pods")
                 .header("authorization", format!("Bearer {token}"))
@@ -220,7 +220,7 @@ pub fn token(input: &[u8]) {
 
 /// What a client sends after the handshake of a WebSocket. The server ends the connection.
 pub fn websocket(input: &[u8]) {
-    in_world(async |cluster| {
+    with_cluster(async |cluster| {
         let (mut client, connection) = tokio::io::duplex(64 * 1024);
         let serving = hyper::server::conn::http1::Builder::new()
             .serve_connection(TokioIo::new(connection), cluster.service())

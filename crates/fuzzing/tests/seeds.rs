@@ -13,7 +13,7 @@ use fuzzing::{Mutator, TARGETS};
 
 /// Number of mutations for each target. `EXEUNT_FUZZ_ROUNDS` overrides it.
 const ROUNDS: usize = 1500;
-/// The same for targets that send requests to a cluster.
+/// Number of mutations for each target that sends requests to a cluster.
 const REQUEST_ROUNDS: usize = 300;
 
 fn seeds(target: &str) -> Vec<(PathBuf, Vec<u8>)> {

@@ -148,8 +148,8 @@ impl Authenticator {
 }
 
 /// Returns the bearer token of a request, with anything that is no UTF-8 replaced: such a token is
-/// wrong, not missing. As in upstream, the token ends at a space, and other schemes and empty tokens
-/// count as no token.
+/// wrong, not missing. As in upstream, the token ends at a space, and other schemes and empty
+/// tokens count as no token.
 fn bearer(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     let value = headers.get(AUTHORIZATION)?.as_bytes().trim_ascii();
     let mut words = value.split(|byte| *byte == b' ');
