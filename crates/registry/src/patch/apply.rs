@@ -2,6 +2,8 @@
 //! in `kinds::apply`; this module parses the patch, removes the parts that the path does not write,
 //! and creates the object if it does not exist.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 use kinds::apply::ApplySchema;
 use kinds::status::Status;
@@ -38,14 +40,21 @@ impl Registry {
             write: &write,
             origin: Origin::Apply,
         };
+        let is_merged = AtomicBool::new(false);
         let produce = |old: Option<&Tree>| {
             let made = produce(&applied, old, &change)?;
-            // Upstream looks for keys that the patch has twice once it has been applied.
+            // Upstream looks for keys that the patch has twice once it has been applied, so a
+            // refusal before that comes without warnings.
+            is_merged.store(true, Ordering::Relaxed);
             judge(&warnings, &write)?;
             Ok(made)
         };
         let changed = self.change(&change, dry_run, produce).await;
-        let warned = warned(&warnings, &write);
+        let warned = if is_merged.load(Ordering::Relaxed) {
+            warned(&warnings, &write)
+        } else {
+            Vec::new()
+        };
         let mut changed = changed.map_err(|refusal| body::with_warnings(refusal, &warned))?;
         changed.warnings.splice(0..0, warned);
         let code = if changed.created { 201 } else { 200 };

@@ -1,5 +1,5 @@
 //! What becomes of objects on a whole cluster in virtual time: owners and dependents, claims and
-//! volumes, services and their addresses, accounts and tokens.
+//! volumes, services and their addresses, accounts and tokens; and answers that clients compare.
 
 mod accounts;
 mod finalizers;
@@ -7,6 +7,7 @@ mod garbage;
 mod scheduling;
 mod services;
 mod volumes;
+mod wire;
 
 use std::time::Duration;
 
