@@ -191,6 +191,18 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_is_no_text_is_wrong_and_not_missing() {
+        let value = HeaderValue::from_bytes(b"Bearer t\xffk").expect("a valid header");
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+        let outcome = Authenticator::new(TokenFile::default(), None, true).authenticate(
+            &Peer::Unknown,
+            &headers,
+            Timestamp::UNIX_EPOCH,
+        );
+        assert_eq!(outcome.err().map(|status| status.code), Some(401));
+    }
+
+    #[test]
     fn invalid_credentials_are_refused_and_missing_ones_are_anonymous() {
         let certified = Peer::Certified(Arc::new(User {
             name: "carol".to_owned(),
