@@ -9,15 +9,17 @@ mod plan;
 use std::sync::Arc;
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, PostParams};
 
 use crate::context::{ControllerContext, Reconciler};
-use crate::error::{ReconcileError, code, ignore_not_found, namespace_terminates};
+use crate::error::{ReconcileError, ignore_not_found, namespace_terminates};
 use crate::informer::Cache;
 use crate::informers::Informers;
 use crate::meta::ObjectKey;
 use crate::queue::{Requeue, WorkQueue};
 use crate::servicepods::ServicePods;
+pub(crate) use plan::EndpointSlicePlan;
 
 const WORKERS: usize = 8;
 
@@ -77,24 +79,35 @@ impl Reconciler for Controller {
         };
         let present = self.slices.at(&key.to_string());
         let plan = plan::plan(&service, &members, &present);
-        let api = self.context.namespaced::<EndpointSlice>(&key.namespace);
-        for slice in plan.create {
+        plan.carry_out(&self.context, &key.namespace, |_| DeleteParams::default())
+            .await?;
+        Ok(Requeue::OnChange)
+    }
+}
+
+impl EndpointSlicePlan {
+    /// Writes the slices. One that is gone, or whose namespace terminates, is left out.
+    pub(crate) async fn carry_out(
+        self,
+        context: &ControllerContext,
+        namespace: &str,
+        delete_params: fn(&ObjectMeta) -> DeleteParams,
+    ) -> Result<(), ReconcileError> {
+        let api = context.namespaced::<EndpointSlice>(namespace);
+        for slice in self.create {
             match api.create(&PostParams::default(), &slice).await {
                 Err(error) if !namespace_terminates(&error) => return Err(error.into()),
                 _ => {}
             }
         }
-        for slice in plan.update {
+        for slice in self.update {
             let name = slice.metadata.name.as_deref().unwrap_or_default();
             ignore_not_found(api.replace(name, &PostParams::default(), &slice).await)?;
         }
-        for slice in plan.delete {
+        for slice in self.delete {
             let name = slice.metadata.name.as_deref().unwrap_or_default();
-            match api.delete(name, &DeleteParams::default()).await {
-                Err(error) if code(&error) != 404 => return Err(error.into()),
-                _ => {}
-            }
+            ignore_not_found(api.delete(name, &delete_params(&slice.metadata)).await)?;
         }
-        Ok(Requeue::OnChange)
+        Ok(())
     }
 }

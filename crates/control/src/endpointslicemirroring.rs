@@ -10,10 +10,10 @@ use events::{EventRecorder, EventType};
 use k8s_openapi::api::core::v1::{EndpointAddress, Endpoints, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::PostParams;
 
 use crate::context::{ControllerContext, Reconciler};
-use crate::error::{ReconcileError, ignore_not_found, namespace_terminates};
+use crate::endpointslice::EndpointSlicePlan;
+use crate::error::ReconcileError;
 use crate::informer::Cache;
 use crate::informers::Informers;
 use crate::meta::{ObjectKey, annotation, controlled_by, delete_params};
@@ -197,16 +197,12 @@ fn port_key(ports: &[EndpointPort]) -> String {
     keys.join("\n")
 }
 
-/// The slices to write.
-#[derive(Debug, Default)]
-struct Plan {
-    create: Vec<EndpointSlice>,
-    update: Vec<EndpointSlice>,
-    delete: Vec<Arc<EndpointSlice>>,
-}
-
-fn plan(endpoints: &Endpoints, groups: Vec<Group>, present: &[Arc<EndpointSlice>]) -> Plan {
-    let mut plan = Plan::default();
+fn plan(
+    endpoints: &Endpoints,
+    groups: Vec<Group>,
+    present: &[Arc<EndpointSlice>],
+) -> EndpointSlicePlan {
+    let mut plan = EndpointSlicePlan::default();
     let mut left: Vec<Arc<EndpointSlice>> = present.to_vec();
     let mut fresh = Vec::new();
     for group in groups {
@@ -234,7 +230,12 @@ fn plan(endpoints: &Endpoints, groups: Vec<Group>, present: &[Arc<EndpointSlice>
     plan
 }
 
-fn update(endpoints: &Endpoints, group: Group, old: &Arc<EndpointSlice>, plan: &mut Plan) {
+fn update(
+    endpoints: &Endpoints,
+    group: Group,
+    old: &Arc<EndpointSlice>,
+    plan: &mut EndpointSlicePlan,
+) {
     let new = slice(endpoints, group, Some(old));
     if new != **old {
         plan.update.push(new);
@@ -274,9 +275,9 @@ impl Reconciler for Controller {
         let endpoints = self.endpoints.get(key);
         let service = self.services.get(key);
         let plan = match endpoints.filter(|one| is_mirrored(one, service.as_deref())) {
-            None => Plan {
+            None => EndpointSlicePlan {
                 delete: present,
-                ..Plan::default()
+                ..EndpointSlicePlan::default()
             },
             Some(endpoints) => {
                 let desired = desired(&endpoints);
@@ -284,7 +285,8 @@ impl Reconciler for Controller {
                 plan(&endpoints, desired.groups, &present)
             }
         };
-        self.carry_out(key, plan).await?;
+        plan.carry_out(&self.context, &key.namespace, delete_params)
+            .await?;
         Ok(Requeue::OnChange)
     }
 }
@@ -315,25 +317,6 @@ impl Controller {
             );
         }
     }
-
-    async fn carry_out(&self, key: &ObjectKey, plan: Plan) -> Result<(), ReconcileError> {
-        let api = self.context.namespaced::<EndpointSlice>(&key.namespace);
-        for slice in plan.create {
-            match api.create(&PostParams::default(), &slice).await {
-                Err(error) if !namespace_terminates(&error) => return Err(error.into()),
-                _ => {}
-            }
-        }
-        for slice in plan.update {
-            let name = slice.metadata.name.as_deref().unwrap_or_default();
-            ignore_not_found(api.replace(name, &PostParams::default(), &slice).await)?;
-        }
-        for slice in plan.delete {
-            let name = slice.metadata.name.as_deref().unwrap_or_default();
-            ignore_not_found(api.delete(name, &delete_params(&slice.metadata)).await)?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -351,7 +334,7 @@ mod tests {
         .expect("endpoints")
     }
 
-    fn planned(endpoints: &Endpoints, present: &[Arc<EndpointSlice>]) -> Plan {
+    fn planned(endpoints: &Endpoints, present: &[Arc<EndpointSlice>]) -> EndpointSlicePlan {
         plan(endpoints, desired(endpoints).groups, present)
     }
 
@@ -395,7 +378,8 @@ mod tests {
             .create
             .remove(0);
         let present = [Arc::new(first)];
-        let counts = |plan: &Plan| (plan.create.len(), plan.update.len(), plan.delete.len());
+        let counts =
+            |plan: &EndpointSlicePlan| (plan.create.len(), plan.update.len(), plan.delete.len());
         let cases = [
             (subset("10.0.0.1", 80), (0, 0, 0)),
             (subset("10.0.0.2", 80), (0, 1, 0)),

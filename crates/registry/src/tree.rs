@@ -8,24 +8,7 @@ use std::collections::HashMap;
 use kinds::Tree;
 use kinds::tree::Map;
 
-static NULL: Tree = Tree::Null;
-
-/// Returns the value at a path of members; null when any part of it is missing.
-pub(crate) fn at<'a>(tree: &'a Tree, path: &[&str]) -> &'a Tree {
-    let mut here = tree;
-    for name in path {
-        match here.get(*name) {
-            Some(inner) => here = inner,
-            None => return &NULL,
-        }
-    }
-    here
-}
-
-/// Returns the string at a path; empty when there is none.
-pub(crate) fn text<'a>(tree: &'a Tree, path: &[&str]) -> &'a str {
-    at(tree, path).as_str().unwrap_or_default()
-}
+pub(crate) use rules::tree::{at, list, text};
 
 /// Returns the integer at a path.
 pub(crate) fn int(tree: &Tree, path: &[&str]) -> Option<i64> {
@@ -35,14 +18,6 @@ pub(crate) fn int(tree: &Tree, path: &[&str]) -> Option<i64> {
 /// Returns the boolean at a path; false when there is none.
 pub(crate) fn flag(tree: &Tree, path: &[&str]) -> bool {
     at(tree, path).as_bool().unwrap_or_default()
-}
-
-/// Returns the list at a path; empty when there is none.
-pub(crate) fn list<'a>(tree: &'a Tree, path: &[&str]) -> &'a [Tree] {
-    at(tree, path)
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default()
 }
 
 /// Returns the items by the value of a string member; of equal ones the first. With it a list is

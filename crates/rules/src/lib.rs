@@ -15,6 +15,7 @@ pub mod owners;
 pub mod pods;
 pub mod resources;
 pub mod selector;
+pub mod tree;
 pub mod validation;
 
 use jiff::Timestamp;

@@ -12,28 +12,8 @@ pub mod selector;
 use kinds::status::{FieldError, FieldErrors, FieldFault};
 use kinds::{Tree, names};
 
+use crate::tree::{at, list, text};
 use path::Path;
-
-static NULL: Tree = Tree::Null;
-
-/// Returns the value at a path of members; null when any part of it is missing.
-fn at<'a>(tree: &'a Tree, path: &[&str]) -> &'a Tree {
-    let inner = path.iter().try_fold(tree, |here, name| here.get(*name));
-    inner.unwrap_or(&NULL)
-}
-
-/// Returns the string at a path; empty when there is none.
-fn text<'a>(tree: &'a Tree, path: &[&str]) -> &'a str {
-    at(tree, path).as_str().unwrap_or_default()
-}
-
-/// Returns the list at a path; empty when there is none.
-fn list<'a>(tree: &'a Tree, path: &[&str]) -> &'a [Tree] {
-    at(tree, path)
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default()
-}
 
 /// Returns an `Invalid` fault for a string value.
 #[must_use]

@@ -24,10 +24,10 @@ const FULL: usize = 100;
 
 /// The slices to write.
 #[derive(Debug, Default)]
-pub(super) struct EndpointSlicePlan {
-    pub(super) create: Vec<EndpointSlice>,
-    pub(super) update: Vec<EndpointSlice>,
-    pub(super) delete: Vec<Arc<EndpointSlice>>,
+pub(crate) struct EndpointSlicePlan {
+    pub(crate) create: Vec<EndpointSlice>,
+    pub(crate) update: Vec<EndpointSlice>,
+    pub(crate) delete: Vec<Arc<EndpointSlice>>,
 }
 
 pub(super) fn is_managed_here(slice: &EndpointSlice) -> bool {

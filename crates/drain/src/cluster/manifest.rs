@@ -46,7 +46,7 @@ pub struct CustomObject {
     pub kind: String,
     /// Metadata.
     pub metadata: ObjectMeta,
-    /// `spec`, null when there is none.
+    /// `spec`; null if it is absent.
     pub spec: Value,
     /// The pod templates in the spec.
     pub templates: Vec<CustomTemplate>,
